@@ -1,0 +1,163 @@
+//! The graph: vertices in topological order, built so that a cycle cannot be written down.
+
+use std::collections::BTreeMap;
+
+use crate::{ContentHasher, Digest, Op};
+
+/// A vertex of one graph: its index in topological order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OpId(u32);
+
+impl OpId {
+    /// The position in [`Graph::vertices`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Where a vertex came from: a handle that only the frontend's source map can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin(pub u32);
+
+/// What people see of a vertex and how the build treats it; no part of any identity.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct VertexMeta {
+    /// Such as `[build 2/5] RUN make`.
+    pub name: String,
+    /// The instruction it was lowered from.
+    pub origin: Option<Origin>,
+    /// Whether a recorded result is passed over (`--no-cache`).
+    pub ignore_cache: bool,
+}
+
+/// An op with its inputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vertex {
+    /// What is done.
+    pub op: Op,
+    /// What it reads; the op refers to these by index.
+    pub inputs: Vec<OpId>,
+    /// What people see of it.
+    pub meta: VertexMeta,
+}
+
+/// An acyclic list of vertices: each one's inputs come before it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Graph {
+    vertices: Vec<Vertex>,
+}
+
+impl Graph {
+    /// All vertices, inputs first.
+    #[must_use]
+    pub fn vertices(&self) -> &[Vertex] {
+        &self.vertices
+    }
+
+    /// One vertex.
+    ///
+    /// # Panics
+    /// When `id` was issued by another graph's builder and is out of range here.
+    #[must_use]
+    pub fn vertex(&self, id: OpId) -> &Vertex {
+        &self.vertices[id.index()]
+    }
+
+    /// The ids of all vertices, inputs first.
+    pub fn ids(&self) -> impl Iterator<Item = OpId> + use<> {
+        (0..u32::try_from(self.vertices.len()).unwrap_or(u32::MAX)).map(OpId)
+    }
+
+    /// How many vertices there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.vertices.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.vertices.is_empty()
+    }
+}
+
+/// Makes a [`Graph`] from the inputs up. The same op over the same inputs is one vertex.
+#[derive(Debug, Default)]
+pub struct GraphBuilder {
+    graph: Graph,
+    known: BTreeMap<Digest, OpId>,
+}
+
+impl GraphBuilder {
+    /// An empty graph.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a vertex, or finds the one that does the same. The first one's `meta` is kept, but that
+    /// a vertex ignores the cache when any of its uses does.
+    ///
+    /// # Panics
+    /// When an input was not issued by this builder, or at 2³² vertices.
+    pub fn add(&mut self, op: Op, inputs: Vec<OpId>, meta: VertexMeta) -> OpId {
+        assert!(inputs.iter().all(|input| input.index() < self.graph.len()), "foreign input");
+        let mut hasher = ContentHasher::new("kiln vertex 1");
+        hasher.bytes(&whole_identity(&op));
+        for input in &inputs {
+            hasher.u64(u64::from(input.0));
+        }
+        let identity = hasher.finish();
+        if let Some(&id) = self.known.get(&identity) {
+            self.graph.vertices[id.index()].meta.ignore_cache |= meta.ignore_cache;
+            return id;
+        }
+        let id = OpId(u32::try_from(self.graph.len()).expect("fewer than 2^32 vertices"));
+        self.graph.vertices.push(Vertex { op, inputs, meta });
+        self.known.insert(identity, id);
+        id
+    }
+
+    /// The finished graph.
+    #[must_use]
+    pub fn finish(self) -> Graph {
+        self.graph
+    }
+}
+
+/// Tells apart all that makes two ops different to run, also what their cache keys leave to the
+/// digests of their inputs (a COPY's source path, say).
+fn whole_identity(op: &Op) -> Vec<u8> {
+    format!("{op:?}").into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{LocalSource, SourceOp};
+
+    fn local(name: &str) -> Op {
+        Op::Source(SourceOp::Local(LocalSource { name: name.to_owned() }))
+    }
+
+    #[test]
+    fn equal_vertices_are_one() {
+        let mut builder = GraphBuilder::new();
+        let a = builder.add(local("a"), vec![], VertexMeta::default());
+        let b = builder.add(local("b"), vec![], VertexMeta::default());
+        let again = builder.add(
+            local("a"),
+            vec![],
+            VertexMeta { ignore_cache: true, ..VertexMeta::default() },
+        );
+        assert_eq!(a, again);
+        assert_ne!(a, b);
+        let merged = builder.add(Op::Merge, vec![a, b], VertexMeta::default());
+        assert_ne!(merged, builder.add(Op::Merge, vec![b, a], VertexMeta::default()));
+        let graph = builder.finish();
+        assert_eq!(graph.len(), 4);
+        assert!(graph.vertex(a).meta.ignore_cache);
+        assert_eq!(graph.ids().map(OpId::index).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    }
+}

@@ -1,0 +1,19 @@
+//! The neutral build graph and the identity of content.
+//!
+//! A [`Graph`] is an acyclic list of [`Vertex`]es, each an [`Op`] over earlier vertices. Nothing here
+//! knows Dockerfiles, OCI documents, files or clocks; every type is a value.
+
+mod digest;
+mod graph;
+mod hash;
+mod op;
+mod path;
+
+pub use digest::{Digest, DigestError};
+pub use graph::{Graph, GraphBuilder, OpId, Origin, Vertex, VertexMeta};
+pub use hash::{ContentHash, ContentHasher};
+pub use op::{
+    CacheSharing, CopyOp, ExecOp, FileAction, FileOp, ImageSource, LocalSource, ModeSpec, Mount,
+    MountAccess, MountKind, NetworkMode, Op, OwnerSpec, SecretUse, SecurityMode, SourceOp,
+};
+pub use path::{GuestPath, GuestPathError};

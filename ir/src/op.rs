@@ -1,0 +1,449 @@
+//! The operations of a build graph.
+//!
+//! There are five kinds, the same as in BuildKit's LLB. An op says what is to be done and names what it
+//! reads by the index of its vertex's inputs. What an op leaves out of its [`ContentHash`] (cache mount
+//! contents, secret values, proxy variables) is said at the field.
+
+use crate::{ContentHash, ContentHasher, Digest, GuestPath};
+
+/// One operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Brings content in from outside; no inputs.
+    Source(SourceOp),
+    /// Runs a command; input 0 is its root filesystem, further inputs are those its mounts name.
+    Exec(ExecOp),
+    /// Changes files; input 0 is the filesystem changed, further inputs are those its copies name.
+    File(FileOp),
+    /// Stacks all inputs, lowest first.
+    Merge,
+    /// What input 1 has above input 0.
+    Diff,
+}
+
+/// Content from outside the graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceOp {
+    /// The empty filesystem.
+    Scratch,
+    /// An image's layers.
+    Image(ImageSource),
+    /// A directory on this machine: a build context.
+    Local(LocalSource),
+}
+
+/// An image, already resolved to one manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageSource {
+    /// The name as a person wrote it, for messages and to find the registry. Not part of the identity.
+    pub reference: String,
+    /// `sha256:…` of the manifest of one platform. This alone is the identity.
+    pub manifest: String,
+    /// Where to fetch from, opaque to everyone but the engine (a registry name, or an OCI layout's
+    /// directory). Not part of the identity.
+    pub locator: String,
+}
+
+/// A build context's directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalSource {
+    /// The context's name: `context` for the main one, else that of a `--build-context`.
+    pub name: String,
+}
+
+/// A command and the sandbox it runs in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecOp {
+    /// The program and its arguments.
+    pub args: Vec<String>,
+    /// Names and values, in order.
+    pub env: Vec<(String, String)>,
+    /// Where the command starts; made if absent.
+    pub cwd: GuestPath,
+    /// `user[:group]`, names or numbers; empty for root.
+    pub user: String,
+    /// The sandbox's host name; nothing for the default.
+    pub hostname: Option<String>,
+    /// What network it sees.
+    pub network: NetworkMode,
+    /// How it is confined.
+    pub security: SecurityMode,
+    /// What is mounted into its root, in order.
+    pub mounts: Vec<Mount>,
+    /// Proxy variables, given to the command but no part of its identity.
+    pub proxy_env: Vec<(String, String)>,
+}
+
+/// A sandbox's network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NetworkMode {
+    /// What the build as a whole was told.
+    #[default]
+    Default,
+    /// A namespace of its own with nothing but `lo`.
+    None,
+    /// The host's.
+    Host,
+}
+
+/// A sandbox's confinement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SecurityMode {
+    /// The default capability set and masked paths.
+    #[default]
+    Sandbox,
+    /// All capabilities, nothing masked.
+    Insecure,
+}
+
+/// One mount of an [`ExecOp`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Where it appears.
+    pub target: GuestPath,
+    /// What appears there.
+    pub kind: MountKind,
+}
+
+/// What a [`Mount`] shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountKind {
+    /// A path of another input.
+    Bind {
+        /// Index into the vertex's inputs.
+        input: usize,
+        /// The path inside that input; symbolic links are followed inside it.
+        source: GuestPath,
+        /// Whether the command may write there.
+        access: MountAccess,
+    },
+    /// A directory that outlives the build. Its contents are no part of the identity.
+    Cache {
+        /// The directory's name in the store.
+        id: String,
+        /// Who else may use it at the same time.
+        sharing: CacheSharing,
+        /// Index of an input and a path in it with the first contents; nothing for an empty directory.
+        seed: Option<(usize, GuestPath)>,
+        /// Owner and mode of a newly made directory.
+        uid: u32,
+        /// See `uid`.
+        gid: u32,
+        /// See `uid`; permission bits.
+        mode: u32,
+        /// Whether the command may write there.
+        access: MountAccess,
+    },
+    /// An empty filesystem in memory.
+    Tmpfs {
+        /// The most it may hold, in bytes; nothing for the kernel's default.
+        size_bytes: Option<u64>,
+    },
+    /// A secret. Its value is no part of the identity.
+    Secret {
+        /// The name under which the caller gave it.
+        id: String,
+        /// How the command gets at it.
+        usage: SecretUse,
+        /// Whether the build fails when it was not given.
+        required: bool,
+    },
+    /// The caller's ssh agent.
+    Ssh {
+        /// The name under which the caller gave it.
+        id: String,
+        /// Owner and mode of the socket.
+        uid: u32,
+        /// See `uid`.
+        gid: u32,
+        /// See `uid`; permission bits.
+        mode: u32,
+        /// Whether the build fails when it was not given.
+        required: bool,
+    },
+}
+
+/// How a command gets at a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretUse {
+    /// Whether it is a file at the mount's target.
+    pub file: bool,
+    /// The environment variable that holds it.
+    pub env: Option<String>,
+    /// Owner and mode of the file.
+    pub uid: u32,
+    /// See `uid`.
+    pub gid: u32,
+    /// See `uid`; permission bits.
+    pub mode: u32,
+}
+
+/// What a command may do with a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MountAccess {
+    /// Read only.
+    ReadOnly,
+    /// Read and write; what is written to a bind mount is thrown away.
+    ReadWrite,
+}
+
+/// Who may use a cache mount at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheSharing {
+    /// Everyone.
+    #[default]
+    Shared,
+    /// Nobody else: a further user gets a directory of its own.
+    Private,
+    /// Nobody else: a further user waits.
+    Locked,
+}
+
+/// A list of changes to files, done in order and committed as one layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileOp {
+    /// The changes, in order.
+    pub actions: Vec<FileAction>,
+}
+
+/// One change to files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileAction {
+    /// Makes a directory and its missing parents; an existing directory is left as it is.
+    Mkdir {
+        /// Where.
+        path: GuestPath,
+        /// Permission bits.
+        mode: u32,
+        /// Whose; nothing for root's.
+        owner: Option<OwnerSpec>,
+    },
+    /// Writes a file, in place of one that is there.
+    Mkfile {
+        /// The file's own path. (A heredoc whose destination may turn out to be a directory is written
+        /// to an empty filesystem first and copied from there.)
+        path: GuestPath,
+        /// Permission bits.
+        mode: u32,
+        /// Whose; nothing for root's.
+        owner: Option<OwnerSpec>,
+        /// All of the file.
+        content: Vec<u8>,
+    },
+    /// Copies from an input.
+    Copy(CopyOp),
+}
+
+/// A COPY or ADD of one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyOp {
+    /// Index into the vertex's inputs.
+    pub input: usize,
+    /// What to copy: a cleaned absolute path in that input, perhaps with the wildcards `* ? [` of Go's
+    /// `filepath.Match`, which never match a slash.
+    pub source: String,
+    /// Whether `source` may hold wildcards.
+    pub wildcard: bool,
+    /// Whether a wildcard that matches nothing is an error.
+    pub required: bool,
+    /// Where to: cleaned and absolute.
+    pub dest: GuestPath,
+    /// Whether the destination is a directory to copy into, whatever is there now: a trailing slash, or
+    /// more than one source.
+    pub dest_is_dir: bool,
+    /// Owner given to everything copied; nothing for root's.
+    pub owner: Option<OwnerSpec>,
+    /// Mode given to everything copied; nothing keeps the source's.
+    pub mode: Option<ModeSpec>,
+    /// Whether a local archive is unpacked (ADD).
+    pub unpack: bool,
+    /// Whether the source's parents are made below `dest` too (`--parents`), from the pivot on.
+    pub parents: bool,
+    /// Patterns of what to leave out, relative to the copied root, in `.dockerignore` syntax.
+    pub exclude: Vec<String>,
+    /// Patterns of the context's ignore file, in `.dockerignore` syntax; empty but for a local context.
+    pub ignore: Vec<String>,
+}
+
+/// `user[:group]` as written: names are looked up in the filesystem that is changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnerSpec(pub String);
+
+/// A mode as written: octal, or symbolic as chmod(1) has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModeSpec {
+    /// Permission bits.
+    Octal(u32),
+    /// Such as `u+rwX,go=r`, valid by construction in the frontend.
+    Symbolic(String),
+}
+
+impl Op {
+    /// Whether a result may be recorded under the op's key. A local directory is read afresh each time.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        match self {
+            Self::Source(SourceOp::Image(_)) | Self::Exec(_) | Self::File(_) | Self::Diff => true,
+            Self::Source(SourceOp::Local(_) | SourceOp::Scratch) | Self::Merge => false,
+        }
+    }
+
+    /// The op's own identity, without its inputs.
+    #[must_use]
+    pub fn definition(&self) -> Digest {
+        self.digest("kiln op 1")
+    }
+}
+
+impl ContentHash for Op {
+    fn content_hash(&self, h: &mut ContentHasher) {
+        match self {
+            Self::Source(source) => {
+                h.u64(0);
+                match source {
+                    SourceOp::Scratch => h.u64(0),
+                    SourceOp::Image(image) => {
+                        h.u64(1);
+                        h.value(&image.manifest);
+                    }
+                    SourceOp::Local(local) => {
+                        h.u64(2);
+                        h.value(&local.name);
+                    }
+                }
+            }
+            Self::Exec(exec) => {
+                h.u64(1);
+                h.value(exec);
+            }
+            Self::File(file) => {
+                h.u64(2);
+                h.value(&file.actions);
+            }
+            Self::Merge => h.u64(3),
+            Self::Diff => h.u64(4),
+        }
+    }
+}
+
+impl ContentHash for ExecOp {
+    fn content_hash(&self, h: &mut ContentHasher) {
+        // Without `..`: a new field must be put in or left out on purpose.
+        let Self { args, env, cwd, user, hostname, network, security, mounts, proxy_env: _ } = self;
+        h.value(args);
+        h.value(env);
+        h.value(cwd);
+        h.value(user);
+        h.value(hostname);
+        h.u64(*network as u64);
+        h.u64(*security as u64);
+        h.value(mounts);
+    }
+}
+
+impl ContentHash for Mount {
+    fn content_hash(&self, h: &mut ContentHasher) {
+        h.value(&self.target);
+        match &self.kind {
+            // The bound path is in the input's digest: its content counts, not where it came from.
+            MountKind::Bind { input, source: _, access } => {
+                h.u64(0);
+                h.u64(*input as u64);
+                h.u64(*access as u64);
+            }
+            MountKind::Cache { access, .. } => {
+                h.u64(1);
+                h.u64(*access as u64);
+            }
+            MountKind::Tmpfs { size_bytes } => {
+                h.u64(2);
+                h.value(size_bytes);
+            }
+            MountKind::Secret { id, usage, required: _ } => {
+                let SecretUse { file, env, uid, gid, mode } = usage;
+                h.u64(3);
+                h.value(id);
+                h.value(file);
+                h.value(env);
+                h.value([*uid, *gid, *mode].as_slice());
+            }
+            MountKind::Ssh { id, uid, gid, mode, required: _ } => {
+                h.u64(4);
+                h.value(id);
+                h.value([*uid, *gid, *mode].as_slice());
+            }
+        }
+    }
+}
+
+impl ContentHash for FileAction {
+    fn content_hash(&self, h: &mut ContentHasher) {
+        match self {
+            Self::Mkdir { path, mode, owner } => {
+                h.u64(0);
+                h.value(path);
+                h.value(mode);
+                h.value(owner);
+            }
+            Self::Mkfile { path, mode, owner, content } => {
+                h.u64(1);
+                h.value(path);
+                h.value(mode);
+                h.value(owner);
+                h.bytes(content);
+            }
+            Self::Copy(copy) => {
+                h.u64(2);
+                h.value(copy);
+            }
+        }
+    }
+}
+
+impl ContentHash for CopyOp {
+    fn content_hash(&self, h: &mut ContentHasher) {
+        // What the source, its wildcards and its filters select is in the input's digest, with the
+        // names it is copied under.
+        let Self {
+            input,
+            source: _,
+            wildcard: _,
+            required: _,
+            dest,
+            dest_is_dir,
+            owner,
+            mode,
+            unpack,
+            parents: _,
+            exclude: _,
+            ignore: _,
+        } = self;
+        h.u64(*input as u64);
+        h.value(dest);
+        h.value(dest_is_dir);
+        h.value(owner);
+        h.value(mode);
+        h.value(unpack);
+    }
+}
+
+impl ContentHash for OwnerSpec {
+    fn content_hash(&self, h: &mut ContentHasher) {
+        h.value(&self.0);
+    }
+}
+
+impl ContentHash for ModeSpec {
+    fn content_hash(&self, h: &mut ContentHasher) {
+        match self {
+            Self::Octal(bits) => {
+                h.u64(0);
+                h.value(bits);
+            }
+            Self::Symbolic(text) => {
+                h.u64(1);
+                h.value(text);
+            }
+        }
+    }
+}
