@@ -8,6 +8,7 @@ mod graph;
 mod hash;
 mod op;
 mod path;
+mod pattern;
 
 pub use digest::{Digest, DigestError};
 pub use graph::{Graph, GraphBuilder, OpId, Origin, Vertex, VertexMeta};
@@ -17,3 +18,4 @@ pub use op::{
     MountAccess, MountKind, NetworkMode, Op, OwnerSpec, SecretUse, SecurityMode, SourceOp,
 };
 pub use path::{GuestPath, GuestPathError};
+pub use pattern::{PatternError, PatternSet, Verdict, read_ignore_file};

@@ -1,0 +1,119 @@
+use super::*;
+
+fn set(patterns: &[&str]) -> PatternSet {
+    PatternSet::parse(patterns.iter().copied()).unwrap()
+}
+
+#[test]
+fn the_last_match_decides_and_parents_count() {
+    let set = set(&["*.log", "build", "!build/keep", "docs/**/*.md", "!important.log"]);
+    for (path, excluded) in [
+        ("a.log", true),
+        ("sub/a.log", false),
+        ("important.log", false),
+        ("build", true),
+        ("build/x/y", true),
+        ("build/keep", false),
+        ("build/keep/x", false),
+        ("docs/a.md", true),
+        ("docs/a/b/c.md", true),
+        ("docs.md", false),
+    ] {
+        assert_eq!(set.excluded(path), excluded, "{path}");
+    }
+}
+
+#[test]
+fn a_walk_agrees_with_single_questions() {
+    let set = set(&["a", "!a/b", "a", "**/x?[c-e]", "!**/keep"]);
+    for path in ["a/b/c", "a/keep/q", "z/xad", "z/xad/keep", "z/xaf"] {
+        let mut verdict = Verdict::default();
+        for (at, _) in path.match_indices('/').chain([(path.len(), "")]) {
+            verdict = set.below(&verdict, &path[..at]);
+            assert_eq!(verdict.is_excluded(), set.excluded(&path[..at]), "{path}");
+        }
+    }
+}
+
+#[test]
+fn trees_that_nothing_takes_back_in_can_be_passed_over() {
+    assert!(!set(&["node_modules"]).may_reinclude_below("node_modules"));
+    let set = set(&["*", "!src/lib/*.rs", "!dist"]);
+    assert!(set.may_reinclude_below("src"));
+    assert!(set.may_reinclude_below("src/lib"));
+    assert!(set.may_reinclude_below("src/lib/deep"));
+    assert!(!set.may_reinclude_below("src/bin"));
+    assert!(!set.may_reinclude_below("target"));
+    assert!(!set.may_reinclude_below("dist"));
+    assert!(self::set(&["a", "!**/b"]).may_reinclude_below("a/c"));
+    assert!(self::set(&["a", "!a*/b"]).may_reinclude_below("a"));
+}
+
+#[test]
+fn bad_patterns_are_named() {
+    let error = PatternSet::parse(["ok", "!x[a"]).unwrap_err();
+    assert_eq!(error.to_string(), "`x[a` is not a pattern: a `[` that is not closed");
+    assert_eq!(PatternSet::parse(["!"]).unwrap_err(), PatternError::EmptyInclusion);
+    assert!(PatternSet::parse(["a\\"]).is_err());
+    assert!(PatternSet::parse(["[a-]"]).is_err());
+}
+
+#[test]
+fn ignore_files_are_cleaned() {
+    let text =
+        "\u{feff}# comment\r\n/a//b/./c/\r\n\n ! /x/../y \n  #not a comment\n!\n/\n..//../z\n";
+    assert_eq!(read_ignore_file(text), ["a/b/c", "!y", "#not a comment", "!", "/", "../../z"]);
+}
+
+#[test]
+fn a_pattern_of_many_stars_takes_no_time() {
+    let path = "a".repeat(2000);
+    assert!(!set(&[&format!("{}b?", "*a".repeat(40))]).excluded(&path));
+}
+
+/// The reference's answers, where they are present on this machine. It finds out about brackets that do
+/// not close behind a star only when a path comes to be compared with them; here that is an error at once.
+#[test]
+fn agrees_with_the_table() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/corpus/ignore.json");
+    let Ok(text) = std::fs::read_to_string(path) else {
+        eprintln!("SKIPPED: {path} is not here");
+        return;
+    };
+    let table: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let strings = |value: &serde_json::Value| -> Vec<String> {
+        let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
+        items.iter().map(|item| item.as_str().unwrap().to_owned()).collect()
+    };
+    let (mut compared, mut late, mut differing) = (0, 0, Vec::new());
+    for case in table["cases"].as_array().unwrap() {
+        let file = case["file"].as_str().unwrap();
+        let patterns = read_ignore_file(file);
+        let parsed = PatternSet::parse(patterns.iter().map(String::as_str));
+        let set = match parsed {
+            Ok(set) => set,
+            Err(error) => {
+                compared += 1;
+                if case["error"].is_null() {
+                    late += 1;
+                    assert!(error.to_string().contains("not closed"), "{file:?}: {error}");
+                }
+                continue;
+            }
+        };
+        if !case["error"].is_null() || patterns != strings(&case["patterns"]) {
+            differing.push(format!("{file:?}: {patterns:?}, error {}", case["error"]));
+        }
+        for (path, expected) in
+            strings(&case["paths"]).iter().zip(case["excluded"].as_array().into_iter().flatten())
+        {
+            compared += 1;
+            if set.excluded(path) != expected.as_bool().unwrap() {
+                differing.push(format!("{file:?}: {path}: expected {expected}"));
+            }
+        }
+    }
+    eprintln!("{compared} answers compared, {late} refused earlier, {} differ", differing.len());
+    assert!(late <= 8, "{late} refused that the reference takes");
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+}
