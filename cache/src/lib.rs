@@ -1,1 +1,20 @@
-//! Kiln's cache.
+//! Kiln's cache: keys, content-addressed layers and records.
+//!
+//! An action's [`CacheKey`] is derived from what it does and the digests of exactly what it reads; a
+//! [`Record`] holds what it gave. Nothing here schedules anything or starts a process.
+
+mod error;
+pub mod key;
+pub mod layer;
+mod record;
+mod store;
+pub mod tree;
+pub mod view;
+
+pub use error::CacheError;
+pub use key::CacheKey;
+pub use record::{BlobRef, LayerRef, Record, RecordStore, Snapshot};
+pub use store::{
+    ActionLock, BlobWriter, CacheMountGuard, CacheMountSpec, Db, DiskStore, ImageRow, MemStore,
+    Store, StoredBlob,
+};

@@ -1,0 +1,98 @@
+//! What an action gave: layers, and where they are packed.
+//!
+//! Values only. [`RecordStore`] is the seam between whoever schedules actions and where their results
+//! are kept; [`MemStore`](crate::MemStore) and [`DiskStore`](crate::DiskStore) stand behind it.
+
+use kiln_ir::{ContentHash, ContentHasher, Digest};
+use serde::{Deserialize, Serialize};
+
+use crate::{ActionLock, CacheError, CacheKey};
+
+/// A layer packed as a blob of an OCI image.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct BlobRef {
+    /// `sha256:…` of the blob as it is stored.
+    pub digest: String,
+    /// The blob's size as it is stored.
+    pub size_bytes: u64,
+    /// The blob's OCI media type.
+    pub media_type: String,
+    /// `sha256:…` of the archive inside.
+    pub diff_id: String,
+}
+
+/// A layer by its content.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LayerRef {
+    /// The content's digest.
+    pub digest: Digest,
+    /// A blob it came from or was packed as. No part of the layer's identity.
+    pub blob: Option<BlobRef>,
+}
+
+impl LayerRef {
+    /// A layer that no blob is known of.
+    #[must_use]
+    pub const fn new(digest: Digest) -> Self {
+        Self { digest, blob: None }
+    }
+}
+
+/// A root filesystem: layers, lowest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Snapshot {
+    /// The layers, lowest first.
+    pub layers: Vec<LayerRef>,
+}
+
+impl Snapshot {
+    /// The identity of the snapshot's content: a chain over the digests of its layers.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let start = ContentHasher::new("kiln snapshot 1").finish();
+        self.layers
+            .iter()
+            .fold(start, |below, layer| (below, layer.digest).digest("kiln snapshot 1"))
+    }
+}
+
+/// The result of an action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// For a command or a change of files the one layer added on top of input 0; for an image all its
+    /// layers, lowest first.
+    pub layers: Vec<LayerRef>,
+    /// When it was made, in milliseconds since 1970.
+    pub created_ms: i64,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// The content of the layers, in bytes.
+    pub size_bytes: u64,
+    /// What people call the action: `RUN make`.
+    pub name: String,
+}
+
+/// Where the results of actions are kept. Every implementation passes one contract suite.
+pub trait RecordStore: Send + Sync {
+    /// The result of an action, if one is known.
+    ///
+    /// # Errors
+    /// When the store cannot be read. A row that makes no sense is no error: it is not found.
+    fn get(&self, key: &CacheKey) -> Result<Option<Record>, CacheError>;
+
+    /// Remembers a result, in place of an earlier one.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    fn put(&self, key: &CacheKey, record: &Record) -> Result<(), CacheError>;
+
+    /// Waits until nobody else, thread or process, holds the action, then holds it. Whoever waited
+    /// looks the record up again afterwards: it is likely to be there.
+    ///
+    /// `cancelled` is asked every few milliseconds while waiting. A thread that asks for an action
+    /// that it holds waits for itself.
+    ///
+    /// # Errors
+    /// [`CacheError::Cancelled`], or a failure of the lock's file.
+    fn lock(&self, key: &CacheKey, cancelled: &dyn Fn() -> bool) -> Result<ActionLock, CacheError>;
+}

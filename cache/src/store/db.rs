@@ -1,0 +1,162 @@
+//! The database handle: one SQLite connection that threads take in turn.
+//!
+//! The log is write-ahead, so that a reader in another process never waits; commits are not synced, and
+//! a crash of the machine loses the last of them but never breaks the file. What that means for results is
+//! in [`durable`](super::durable). Closures given here run with the connection held: they do SQL only.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use crate::CacheError;
+
+/// How long a step waits for another process's transaction.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Compiled statements kept: more than there are in this crate.
+const STATEMENTS: usize = 64;
+/// The log is folded into the database at the end of a build; in the middle only past this many pages.
+const CHECKPOINT_PAGES: u32 = 4096;
+
+/// A shared handle on `kiln.db`. Clones share one connection.
+#[derive(Debug, Clone)]
+pub struct Db {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    connection: Mutex<Connection>,
+    /// Whether results were published that no mark of durability covers yet.
+    unmarked: AtomicBool,
+}
+
+impl Db {
+    /// Opens the file, made if absent, with the settings that every connection has. The schema is not
+    /// looked at.
+    ///
+    /// # Errors
+    /// When SQLite cannot open it.
+    pub(super) fn open(path: &Path) -> Result<Self, CacheError> {
+        let connection = connect(path).map_err(sql("open the connection", path))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                path: path.to_owned(),
+                connection: Mutex::new(connection),
+                unmarked: AtomicBool::new(false),
+            }),
+        })
+    }
+
+    /// Runs queries. `step` names them in errors: `read the stat cache`.
+    ///
+    /// # Errors
+    /// [`CacheError::Sql`] with whatever the closure returns.
+    pub(crate) fn read<T>(
+        &self,
+        step: &'static str,
+        run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, CacheError> {
+        run(&self.connection()).map_err(sql(step, &self.inner.path))
+    }
+
+    /// Runs one transaction, which is begun for writing and committed when the closure succeeds.
+    ///
+    /// # Errors
+    /// [`CacheError::Sql`] with whatever the closure returns; nothing is written then.
+    pub(crate) fn write<T>(
+        &self,
+        step: &'static str,
+        run: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, CacheError> {
+        let mut connection = self.connection();
+        transact(&mut connection, run).map_err(sql(step, &self.inner.path))
+    }
+
+    /// As [`Self::write`], for rows that point to files and so carry an epoch (the closure's second
+    /// argument) until they are marked durable.
+    pub(super) fn publish<T>(
+        &self,
+        step: &'static str,
+        run: impl FnOnce(&Transaction<'_>, i64) -> rusqlite::Result<T>,
+    ) -> Result<T, CacheError> {
+        let done = self.write(step, |transaction| {
+            let epoch = transaction
+                .prepare_cached("SELECT epoch FROM state")?
+                .query_row([], |row| row.get(0))?;
+            run(transaction, epoch)
+        })?;
+        self.inner.unmarked.store(true, Ordering::Release);
+        Ok(done)
+    }
+
+    /// Whether anything was published since this was last asked.
+    pub(super) fn take_unmarked(&self) -> bool {
+        self.inner.unmarked.swap(false, Ordering::AcqRel)
+    }
+
+    /// Says that what [`Self::take_unmarked`] reported is still not marked.
+    pub(super) fn put_back_unmarked(&self) {
+        self.inner.unmarked.store(true, Ordering::Release);
+    }
+
+    /// Moves a log longer than `longest_bytes` into the database, unless somebody is using it.
+    pub(super) fn fold_log(&self, longest_bytes: u64) -> Result<(), CacheError> {
+        let mut log = self.inner.path.clone().into_os_string();
+        log.push("-wal");
+        let length = std::fs::metadata(&log).map_or(0, |meta| meta.len());
+        if length <= longest_bytes {
+            return Ok(());
+        }
+        self.read("fold the log into the database", |connection| {
+            connection.busy_timeout(Duration::ZERO)?;
+            let folded =
+                connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_busy| Ok(()));
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            folded
+        })
+    }
+
+    /// The database file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        // A panic in a closure has rolled its transaction back: the connection is sound.
+        self.inner.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Whoever closes last would otherwise sync the database, on the way out of every command.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+    Ok(connection)
+}
+
+fn transact<T>(
+    connection: &mut Connection,
+    run: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let value = run(&transaction)?;
+    transaction.commit()?;
+    Ok(value)
+}
+
+fn sql(step: &'static str, path: &Path) -> impl FnOnce(rusqlite::Error) -> CacheError {
+    let path = path.to_owned();
+    move |source| CacheError::Sql { step, path, source }
+}

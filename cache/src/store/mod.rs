@@ -1,0 +1,190 @@
+//! The store on disk.
+//!
+//! One directory, which only its owner may enter (layers hold set-id programs of root):
+//!
+//! | part | what |
+//! |---|---|
+//! | `kiln.db` | records, images, memos; see [`schema`] |
+//! | `oci/` | an OCI image layout: `oci-layout`, `index.json`, `blobs/sha256/` |
+//! | `layers/<digest>/` | layers by content |
+//! | `mounts/<name>/` | cache mounts; see [`mounts`] |
+//! | `staging/<lease>/` | what a process is making; see [`lease`] |
+//! | `builds/<id>/` | what is kept of each build |
+//! | `locks/` | files that are locked, and hold nothing |
+//!
+//! Invariants: a file or directory outside `staging/`, `mounts/` and `builds/` appears under its name
+//! whole, by rename; a row is written after what it points to; no row of another boot is believed unless
+//! it was marked durable ([`durable`]). Any number of processes and threads may use one store at once, on
+//! one machine and a local filesystem. Absent: when anything runs, and what any of it means.
+
+mod blobs;
+mod db;
+mod durable;
+mod images;
+mod lease;
+mod lock;
+mod memo;
+mod mounts;
+mod records;
+mod recover;
+mod schema;
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+pub use blobs::{BlobWriter, StoredBlob};
+pub use db::Db;
+pub use images::ImageRow;
+pub use mounts::{CacheMountGuard, CacheMountSpec};
+pub use records::{ActionLock, DiskStore, MemStore};
+
+use crate::CacheError;
+use lease::Lease;
+
+/// A store, opened. Share one per process by reference; every method may be called from any thread.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    db: Db,
+    lease: Lease,
+    /// Deletes what dead processes left; joined when the store is closed.
+    sweeper: Option<JoinHandle<()>>,
+}
+
+impl Store {
+    /// Opens the store under `root`, made if absent. What dead processes were making is deleted, in
+    /// the background; after a restart of the machine, what may not have reached the disk is dropped.
+    ///
+    /// # Errors
+    /// When a part cannot be made or read, or a later Kiln wrote it.
+    pub fn open(root: &Path) -> Result<Self, CacheError> {
+        let root = std::path::absolute(root).map_err(CacheError::io("find the path of", root))?;
+        let at = |part: &str| root.join(part);
+        for part in ["", "layers", "mounts", "staging", "builds", "locks", "oci"] {
+            create_directory(&at(part))?;
+        }
+        let lease = Lease::take(&at("staging"))?;
+        let db = schema::open(&at("kiln.db"), &at("locks"))?;
+        let mut store = Self { root, db, lease, sweeper: None };
+        store.ensure_layout()?;
+        let mut rubbish = lease::dead(&store.root.join("staging"))?;
+        store.settle(&mut rubbish)?;
+        store.sweeper = lease::delete_in_background(rubbish);
+        Ok(store)
+    }
+
+    /// Brings what the last boot or a killed process left behind into a state that can be used.
+    fn settle(&self, rubbish: &mut Vec<lease::Rubbish>) -> Result<(), CacheError> {
+        let boot = durable::boot_id()?;
+        let (last, stale): (String, bool) =
+            self.db.read("read the store's state", |connection| {
+                connection
+                    .prepare_cached("SELECT boot, index_stale FROM state")?
+                    .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+            })?;
+        if last != boot {
+            self.recover(&boot, rubbish)?;
+        } else if stale {
+            self.refresh_index()?;
+        }
+        Ok(())
+    }
+
+    /// The store's own directory, absolute.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where layers are, each in a directory named by its digest.
+    #[must_use]
+    pub fn layers_dir(&self) -> PathBuf {
+        self.root.join("layers")
+    }
+
+    /// This process's own directory for what is being made, on the filesystem of the rest. It vanishes
+    /// with the store's handle, or is swept when the process was killed.
+    #[must_use]
+    pub fn staging_dir(&self) -> &Path {
+        self.lease.dir()
+    }
+
+    /// Where cache mounts are.
+    #[must_use]
+    pub fn mounts_dir(&self) -> PathBuf {
+        self.root.join("mounts")
+    }
+
+    /// Where what is kept of builds is.
+    #[must_use]
+    pub fn builds_dir(&self) -> PathBuf {
+        self.root.join("builds")
+    }
+
+    /// The OCI image layout.
+    #[must_use]
+    pub fn oci_dir(&self) -> PathBuf {
+        self.root.join("oci")
+    }
+
+    /// The results of actions.
+    #[must_use]
+    pub fn records(&self) -> DiskStore {
+        DiskStore::new(self.db.clone(), &self.locks_dir())
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// Lets go of the store: deletes what this process was making, and waits for the sweep of what
+    /// dead ones left.
+    ///
+    /// # Errors
+    /// When the process's own staging directory cannot be deleted.
+    pub fn close(mut self) -> Result<(), CacheError> {
+        self.join_sweeper();
+        self.lease.release()
+    }
+
+    fn join_sweeper(&mut self) {
+        if self.sweeper.take().is_some_and(|sweeper| sweeper.join().is_err()) {
+            tracing::warn!("the sweep of the staging directory failed");
+        }
+    }
+
+    fn locks_dir(&self) -> PathBuf {
+        self.root.join("locks")
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.join_sweeper();
+    }
+}
+
+fn create_directory(path: &Path) -> Result<(), CacheError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(CacheError::io("create the directory", path))
+}
+
+/// A number of bytes or milliseconds as SQLite keeps it.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// A number of bytes or milliseconds back from SQLite.
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}

@@ -1,0 +1,150 @@
+//! Cache mounts: directories that commands fill and that outlive builds.
+//!
+//! `mounts/<name>/` is one cache; the name is a hash of its id, and the file `id` in it holds the id itself.
+//! In it lie slots `0`, `1`, …, each a directory that a sandbox sees, and `0.lock`, `1.lock`, … beside them,
+//! which no sandbox sees: a command that locks its cache directory must not meet Kiln's own locks. Slot 0
+//! is the one that everybody wants; the others are for whoever may not share it and does not wait. A slot
+//! appears with its owner, mode and first contents, by rename. What commands leave in it is theirs.
+
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use kiln_ir::{CacheSharing, Digest};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use super::lock::{FileLock, Sharing, poll};
+use super::{Store, create_directory};
+use crate::CacheError;
+
+/// Which cache is wanted, and how it starts out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheMountSpec {
+    /// The cache's name, any text.
+    pub id: String,
+    /// Who else may use it at the same time.
+    pub sharing: CacheSharing,
+    /// Owner of a newly made directory.
+    pub uid: u32,
+    /// Group of a newly made directory.
+    pub gid: u32,
+    /// Permission bits of a newly made directory.
+    pub mode: u32,
+}
+
+/// The right to use a cache mount's directory, until this is dropped.
+#[derive(Debug)]
+#[must_use = "the directory is let go at once when this is dropped"]
+pub struct CacheMountGuard {
+    path: PathBuf,
+    _lock: FileLock,
+}
+
+impl CacheMountGuard {
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Store {
+    /// Takes a directory of the cache, made if absent, as its sharing mode has it: `Shared` with all
+    /// others who share, `Private` alone, both in a further directory when the usual one is taken;
+    /// `Locked` waits for the usual one. Whoever needs several takes them in the order of their ids, each
+    /// once, so that two who wait cannot wait for each other.
+    ///
+    /// `seed` fills a newly made directory before anyone sees it; `cancelled` is asked every few
+    /// milliseconds while waiting.
+    ///
+    /// # Errors
+    /// [`CacheError::Cancelled`]; what `seed` returns; failures to make or lock the directory.
+    pub fn acquire_cache_mount(
+        &self,
+        spec: &CacheMountSpec,
+        seed: &mut dyn FnMut(&Path) -> io::Result<()>,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<CacheMountGuard, CacheError> {
+        let cache = self.cache_dir(&spec.id)?;
+        let (slot, lock) = take_slot(&cache, spec.sharing, cancelled)?;
+        let path = cache.join(slot.to_string());
+        if !path.is_dir() {
+            self.make_slot(&path, spec, seed)?;
+        }
+        Ok(CacheMountGuard { path, _lock: lock })
+    }
+
+    /// The cache's own directory, with its id written down.
+    fn cache_dir(&self, id: &str) -> Result<PathBuf, CacheError> {
+        let name = &Digest::of(id.as_bytes()).to_string()[..32];
+        let cache = self.mounts_dir().join(name);
+        if !cache.is_dir() {
+            create_directory(&cache)?;
+            self.replace(&cache.join("id"), id.as_bytes())?;
+        }
+        Ok(cache)
+    }
+
+    fn make_slot(
+        &self,
+        path: &Path,
+        spec: &CacheMountSpec,
+        seed: &mut dyn FnMut(&Path) -> io::Result<()>,
+    ) -> Result<(), CacheError> {
+        let staged = self.lease.fresh_path("mount");
+        create_directory(&staged)?;
+        seed(&staged).map_err(CacheError::io("fill the cache mount", &staged))?;
+        own(&staged, spec.uid, spec.gid)?;
+        std::fs::set_permissions(&staged, Permissions::from_mode(spec.mode & 0o7777))
+            .map_err(CacheError::io("set the mode of", &staged))?;
+        match renameat_with(CWD, &staged, CWD, path, RenameFlags::NOREPLACE) {
+            // Someone who shares the slot was first.
+            Err(rustix::io::Errno::EXIST) => Ok(()),
+            other => other.map_err(CacheError::io("put in place", path)),
+        }
+    }
+}
+
+/// Locks the first slot that the mode allows.
+fn take_slot(
+    cache: &Path,
+    sharing: CacheSharing,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<(u32, FileLock), CacheError> {
+    let attempt = |slot: u32, sharing| {
+        FileLock::attempt(&cache.join(format!("{slot}.lock")), sharing)
+            .map(|lock| lock.map(|lock| (slot, lock)))
+    };
+    let sharing = match sharing {
+        CacheSharing::Locked => {
+            return poll("a cache mount", cancelled, || attempt(0, Sharing::Exclusive));
+        }
+        CacheSharing::Shared => Sharing::Shared,
+        CacheSharing::Private => Sharing::Exclusive,
+    };
+    // As many slots as there are users at once, at most.
+    let mut slot = 0;
+    loop {
+        if let Some(taken) = attempt(slot, sharing)? {
+            return Ok(taken);
+        }
+        slot += 1;
+    }
+}
+
+/// Gives the directory its owner, where that is possible: without the ids of other users it stays ours.
+fn own(path: &Path, uid: u32, gid: u32) -> Result<(), CacheError> {
+    match chown(path, Some(uid), Some(gid)) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput
+            ) =>
+        {
+            tracing::debug!(path = %path.display(), uid, gid, "cache mount keeps its owner");
+            Ok(())
+        }
+        other => other.map_err(CacheError::io("set the owner of", path)),
+    }
+}

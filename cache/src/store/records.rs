@@ -1,0 +1,187 @@
+//! Records in the database and in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kiln_ir::Digest;
+use rusqlite::types::Type;
+use rusqlite::{OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
+
+use super::db::Db;
+use super::lock::{PassingLock, poll};
+use super::{signed, unsigned};
+use crate::{BlobRef, CacheError, CacheKey, LayerRef, Record, RecordStore};
+
+/// What a wait for an action is called.
+const ACTION: &str = "another build that runs the same step";
+
+/// Records that outlive the process, shared by every process that opens the store.
+#[derive(Debug, Clone)]
+pub struct DiskStore {
+    db: Db,
+    locks: PathBuf,
+}
+
+impl DiskStore {
+    pub(super) fn new(db: Db, locks: &Path) -> Self {
+        Self { db, locks: locks.to_owned() }
+    }
+}
+
+impl RecordStore for DiskStore {
+    fn get(&self, key: &CacheKey) -> Result<Option<Record>, CacheError> {
+        let found = self.db.read("read a record", |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT layers, created_ms, duration_ms, size_bytes, name
+                     FROM records WHERE key = ?1",
+                )?
+                .query_row([key.digest().as_bytes()], decode)
+                .optional()
+        });
+        match found {
+            Err(CacheError::Sql {
+                source: rusqlite::Error::FromSqlConversionFailure(..), ..
+            }) => {
+                tracing::warn!(%key, "a record makes no sense and is passed over");
+                Ok(None)
+            }
+            other => other,
+        }
+    }
+
+    fn put(&self, key: &CacheKey, record: &Record) -> Result<(), CacheError> {
+        self.db.publish("write a record", |transaction, epoch| {
+            let mut layer = transaction.prepare_cached(
+                "INSERT INTO layers VALUES (?1, ?2) ON CONFLICT DO UPDATE SET epoch = ?2",
+            )?;
+            for LayerRef { digest, blob: _ } in &record.layers {
+                // Also a layer known before: its directory may have gone and been made again.
+                layer.execute(params![digest.as_bytes(), epoch])?;
+            }
+            transaction
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                )?
+                .execute(params![
+                    key.digest().as_bytes(),
+                    encode_layers(&record.layers)?,
+                    record.created_ms,
+                    signed(record.duration_ms),
+                    signed(record.size_bytes),
+                    record.name,
+                    epoch
+                ])?;
+            Ok(())
+        })
+    }
+
+    fn lock(&self, key: &CacheKey, cancelled: &dyn Fn() -> bool) -> Result<ActionLock, CacheError> {
+        let path = self.locks.join(key.to_string());
+        PassingLock::wait(&path, ACTION, cancelled).map(|lock| ActionLock(Held::File(lock)))
+    }
+}
+
+/// Records of one process, for tests and for builds without a store.
+#[derive(Debug, Clone, Default)]
+pub struct MemStore {
+    records: Arc<Mutex<BTreeMap<CacheKey, Record>>>,
+    held: Arc<Mutex<BTreeSet<CacheKey>>>,
+}
+
+impl MemStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl RecordStore for MemStore {
+    fn get(&self, key: &CacheKey) -> Result<Option<Record>, CacheError> {
+        Ok(enter(&self.records).get(key).cloned())
+    }
+
+    fn put(&self, key: &CacheKey, record: &Record) -> Result<(), CacheError> {
+        enter(&self.records).insert(*key, record.clone());
+        Ok(())
+    }
+
+    fn lock(&self, key: &CacheKey, cancelled: &dyn Fn() -> bool) -> Result<ActionLock, CacheError> {
+        let held = poll(ACTION, cancelled, || {
+            let free = enter(&self.held).insert(*key);
+            Ok(free.then(|| HeldKey { held: Arc::clone(&self.held), key: *key }))
+        })?;
+        Ok(ActionLock(Held::Memory(held)))
+    }
+}
+
+/// The right to run one action: nobody else has it until this is dropped.
+#[derive(Debug)]
+#[must_use = "the action is let go at once when this is dropped"]
+pub struct ActionLock(
+    #[expect(dead_code, reason = "held for what happens when it is dropped")] Held,
+);
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "held for what happens when it is dropped")]
+enum Held {
+    File(PassingLock),
+    Memory(HeldKey),
+}
+
+#[derive(Debug)]
+struct HeldKey {
+    held: Arc<Mutex<BTreeSet<CacheKey>>>,
+    key: CacheKey,
+}
+
+impl Drop for HeldKey {
+    fn drop(&mut self) {
+        enter(&self.held).remove(&self.key);
+    }
+}
+
+fn enter<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change under these locks is one call on a map: there is no half of it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A layer as the `layers` column has it.
+#[derive(Serialize, Deserialize)]
+struct LayerRow {
+    digest: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    blob: Option<BlobRef>,
+}
+
+fn encode_layers(layers: &[LayerRef]) -> rusqlite::Result<String> {
+    let rows: Vec<LayerRow> = layers
+        .iter()
+        .map(|layer| LayerRow { digest: layer.digest.to_string(), blob: layer.blob.clone() })
+        .collect();
+    serde_json::to_string(&rows)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+fn decode(row: &Row<'_>) -> rusqlite::Result<Record> {
+    let failed = |error| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, error);
+    let rows: Vec<LayerRow> =
+        serde_json::from_str(row.get_ref(0)?.as_str()?).map_err(|error| failed(Box::new(error)))?;
+    let layers = rows
+        .into_iter()
+        .map(|LayerRow { digest, blob }| {
+            let digest: Digest = digest.parse().map_err(|error| failed(Box::new(error)))?;
+            Ok(LayerRef { digest, blob })
+        })
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(Record {
+        layers,
+        created_ms: row.get(1)?,
+        duration_ms: unsigned(row.get(2)?),
+        size_bytes: unsigned(row.get(3)?),
+        name: row.get(4)?,
+    })
+}

@@ -1,0 +1,126 @@
+//! The database's schema: a list of migrations, of which `user_version` says how many were done.
+//!
+//! A migration is never changed once a release has written it. Digests of BLAKE3 are blobs of 32 bytes,
+//! digests of OCI documents are texts; times are milliseconds since 1970 unless the name says otherwise.
+//! Rows with an `epoch` point to files and are described in [`durable`](super::durable).
+
+use std::path::Path;
+
+use rusqlite::OptionalExtension;
+
+use super::db::Db;
+use super::durable;
+use super::lock::FileLock;
+use crate::CacheError;
+
+const MIGRATIONS: &[&str] = &["
+    -- One row: the boot that last opened the store, the epoch that new rows carry, the last epoch whose
+    -- rows and files are known to be on the disk, and whether index.json lags behind the images.
+    CREATE TABLE state (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        boot TEXT NOT NULL,
+        epoch INTEGER NOT NULL,
+        durable_epoch INTEGER NOT NULL,
+        index_stale INTEGER NOT NULL
+    ) STRICT;
+    -- Results of actions. `layers` is JSON.
+    CREATE TABLE records (
+        key BLOB PRIMARY KEY,
+        layers TEXT NOT NULL,
+        created_ms INTEGER NOT NULL,
+        duration_ms INTEGER NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        epoch INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    -- Layer directories that some record named.
+    CREATE TABLE layers (
+        digest BLOB PRIMARY KEY,
+        epoch INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    -- Blobs of the OCI layout.
+    CREATE TABLE blobs (
+        digest TEXT PRIMARY KEY,
+        size_bytes INTEGER NOT NULL,
+        epoch INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    -- What a layer was packed as, by the manner of packing.
+    CREATE TABLE packed (
+        layer BLOB NOT NULL,
+        form TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        media_type TEXT NOT NULL,
+        diff_id TEXT NOT NULL,
+        PRIMARY KEY (layer, form)
+    ) STRICT, WITHOUT ROWID;
+    -- Named images. The manifest is a blob.
+    CREATE TABLE images (
+        name TEXT PRIMARY KEY,
+        manifest TEXT NOT NULL,
+        media_type TEXT NOT NULL,
+        manifest_size_bytes INTEGER NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        created_ms INTEGER NOT NULL,
+        epoch INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    -- What a selection of a snapshot's files came to.
+    CREATE TABLE selections (
+        snapshot BLOB NOT NULL,
+        selection BLOB NOT NULL,
+        digest BLOB NOT NULL,
+        PRIMARY KEY (snapshot, selection)
+    ) STRICT, WITHOUT ROWID;
+    -- Contents of files outside the store, as long as stat(2) says the same of them.
+    CREATE TABLE stat_cache (
+        device INTEGER NOT NULL,
+        inode INTEGER NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        mtime_ns INTEGER NOT NULL,
+        ctime_ns INTEGER NOT NULL,
+        mode INTEGER NOT NULL,
+        digest BLOB NOT NULL,
+        PRIMARY KEY (device, inode)
+    ) STRICT, WITHOUT ROWID;
+"];
+
+/// The newest format that this code reads and writes.
+const KNOWN: i64 = MIGRATIONS.len() as i64;
+
+/// Opens the database and brings its schema up to date; several processes may do so at once.
+pub(super) fn open(database: &Path, locks: &Path) -> Result<Db, CacheError> {
+    let db = Db::open(database)?;
+    if version(&db)? != KNOWN {
+        // Turning the log on does not wait for others by itself.
+        let _lock = FileLock::wait(&locks.join("schema"), "the store to be prepared", &|| false)?;
+        db.read("turn the write-ahead log on", |connection| {
+            connection.pragma_update(None, "journal_mode", "WAL")
+        })?;
+        migrate(&db)?;
+    }
+    Ok(db)
+}
+
+fn migrate(db: &Db) -> Result<(), CacheError> {
+    let found = version(db)?;
+    if found > KNOWN {
+        let path = db.path().to_owned();
+        return Err(CacheError::NewerStore { path, found, known: KNOWN });
+    }
+    let boot = durable::boot_id()?;
+    db.write("bring the schema up to date", |transaction| {
+        for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+            transaction.execute_batch(migration)?;
+        }
+        transaction.execute("INSERT OR IGNORE INTO state VALUES (1, ?1, 1, 0, 1)", [boot])?;
+        transaction.pragma_update(None, "user_version", KNOWN)
+    })
+}
+
+fn version(db: &Db) -> Result<i64, CacheError> {
+    db.read("read the store's format", |connection| {
+        let version =
+            connection.query_row("PRAGMA user_version", [], |row| row.get(0)).optional()?;
+        Ok(version.unwrap_or(0))
+    })
+}
