@@ -1,0 +1,102 @@
+//! One vertex on a worker thread: its result is looked up, or made and recorded.
+
+use kiln_cache::{CacheKey, RecordStore, key};
+use kiln_ir::{OpId, Vertex};
+
+use crate::{Cancel, Report, Runner, StepError};
+
+/// One vertex with all that is needed to do it.
+pub(crate) struct Step<'a, R: Runner> {
+    pub(crate) id: OpId,
+    pub(crate) vertex: &'a Vertex,
+    /// The results of the vertex's inputs.
+    pub(crate) inputs: Vec<R::Value>,
+    pub(crate) cancel: Cancel,
+}
+
+/// How a vertex ended.
+pub(crate) enum Ending<R: Runner> {
+    /// Its work was done.
+    Ran(R::Value),
+    /// A recorded result was taken.
+    Cached(R::Value),
+    /// It failed.
+    Failed(StepError<R::Error>),
+    /// It was told to stop, and came back without a result.
+    Stopped,
+}
+
+/// What steps work with.
+pub(crate) struct Ports<'a, R> {
+    pub(crate) runner: &'a R,
+    pub(crate) records: &'a dyn RecordStore,
+}
+
+impl<R: Runner> Ports<'_, R> {
+    /// Brings `step` to its end.
+    pub(crate) fn perform(&self, step: &Step<'_, R>, report: &dyn Report) -> Ending<R> {
+        let ending = if step.vertex.op.is_recorded() {
+            self.recorded(step, report)
+        } else {
+            self.run(step, report, None)
+        };
+        match ending {
+            Ok(ending) => ending,
+            // Whatever a stopped step says, the stop is why.
+            Err(_) if step.cancel.is_cancelled() => Ending::Stopped,
+            Err(error) => Ending::Failed(error),
+        }
+    }
+
+    fn recorded(
+        &self,
+        step: &Step<'_, R>,
+        report: &dyn Report,
+    ) -> Result<Ending<R>, StepError<R::Error>> {
+        let digests =
+            self.runner.input_digests(step.vertex, &step.inputs).map_err(StepError::Runner)?;
+        let key = key::derive(&step.vertex.op, &digests);
+        if step.vertex.meta.ignore_cache {
+            return self.run(step, report, Some(&key));
+        }
+        if let Some(value) = self.look_up(step, &key)? {
+            return Ok(Ending::Cached(value));
+        }
+        let cancelled = || step.cancel.is_cancelled();
+        let _held = self.records.lock(&key, &cancelled).map_err(StepError::Lock)?;
+        // Whoever held the lock may have done the work meanwhile.
+        if let Some(value) = self.look_up(step, &key)? {
+            return Ok(Ending::Cached(value));
+        }
+        self.run(step, report, Some(&key))
+    }
+
+    fn look_up(
+        &self,
+        step: &Step<'_, R>,
+        key: &CacheKey,
+    ) -> Result<Option<R::Value>, StepError<R::Error>> {
+        match self.records.get(key).map_err(StepError::Lookup)? {
+            Some(record) => {
+                self.runner.restore(step.vertex, &step.inputs, &record).map_err(StepError::Runner)
+            }
+            None => Ok(None),
+        }
+    }
+
+    fn run(
+        &self,
+        step: &Step<'_, R>,
+        report: &dyn Report,
+        key: Option<&CacheKey>,
+    ) -> Result<Ending<R>, StepError<R::Error>> {
+        let (value, record) = self
+            .runner
+            .run(step.vertex, &step.inputs, report, &step.cancel)
+            .map_err(StepError::Runner)?;
+        if let (Some(key), Some(record)) = (key, record) {
+            self.records.put(key, &record).map_err(StepError::Record)?;
+        }
+        Ok(Ending::Ran(value))
+    }
+}
