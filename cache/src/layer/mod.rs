@@ -1,0 +1,199 @@
+//! Layers on disk: immutable directories named by the digest of what is in them.
+//!
+//! `layers/<digest>/fs/` is the tree, ready to be the lower directory of an overlay mounted with
+//! `userxattr`: a whiteout is a character device 0:0, an opaque directory has `user.overlay.opaque=y`.
+//! `layers/<digest>/manifest` is its [`Manifest`]. What is being made stands in the staging directory and
+//! is renamed when whole, so whatever has a digest for a name is whole, or was so when written: nothing is
+//! flushed here.
+//!
+//! The manifest is the truth. The directory lacks what the machine refuses to make: device nodes, foreign
+//! owners and some attributes, when Kiln is not root. The root directory has no entry: it is always root's,
+//! with mode 0755. No function here follows a symbolic link inside a layer.
+
+mod commit;
+mod content;
+mod disk;
+mod remove;
+mod scan;
+mod staging;
+mod writer;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::{fs, io};
+
+use kiln_ir::Digest;
+use rustix::fd::OwnedFd;
+
+pub use content::{Content, Known};
+pub(crate) use content::digest_file;
+pub(crate) use disk::open_below;
+pub use staging::Staging;
+pub use writer::{LayerWriter, NewFile};
+
+use crate::CacheError;
+use crate::tree::Manifest;
+
+/// The layers of a store. Clones share one cache of manifests.
+#[derive(Debug, Clone)]
+pub struct LayerStore(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    layers: PathBuf,
+    staging: PathBuf,
+    manifests: Mutex<HashMap<Digest, Arc<Manifest>>>,
+    next_staging: AtomicU64,
+}
+
+impl LayerStore {
+    /// Uses two existing directories of one filesystem: one for layers, one for what is being made.
+    #[must_use]
+    pub fn new(layers: PathBuf, staging: PathBuf) -> Self {
+        Self(Arc::new(Inner {
+            layers,
+            staging,
+            manifests: Mutex::default(),
+            next_staging: AtomicU64::new(0),
+        }))
+    }
+
+    /// Where the tree of a layer is, whether it is there or not.
+    #[must_use]
+    pub fn path(&self, layer: &Digest) -> PathBuf {
+        self.dir(layer).join("fs")
+    }
+
+    /// Whether the layer is there.
+    #[must_use]
+    pub fn contains(&self, layer: &Digest) -> bool {
+        self.dir(layer).join("manifest").exists()
+    }
+
+    /// The layer's manifest, from memory if it was read or written before.
+    ///
+    /// # Errors
+    /// [`CacheError::MissingLayer`], [`CacheError::DamagedLayer`], or the failure of reading it.
+    pub fn manifest(&self, layer: &Digest) -> Result<Arc<Manifest>, CacheError> {
+        if let Some(manifest) = self.remembered(layer) {
+            return Ok(manifest);
+        }
+        let path = self.dir(layer).join("manifest");
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(CacheError::MissingLayer { digest: *layer });
+            }
+            Err(error) => return Err(CacheError::io("read the manifest", &path)(error)),
+        };
+        let manifest = Manifest::decode(&bytes).map_err(|error| CacheError::DamagedLayer {
+            digest: *layer,
+            source: Box::new(error),
+        })?;
+        let manifest = Arc::new(manifest);
+        self.remember(*layer, &manifest);
+        Ok(manifest)
+    }
+
+    /// Makes a fresh directory for a layer to come.
+    ///
+    /// # Errors
+    /// When a directory cannot be made.
+    pub fn stage(&self) -> Result<Staging, CacheError> {
+        loop {
+            let number = self.0.next_staging.fetch_add(1, Ordering::Relaxed);
+            let name = format!("{}-{number}", std::process::id());
+            if let Some(staging) = Staging::create(self.0.staging.join(name))? {
+                return Ok(staging);
+            }
+        }
+    }
+
+    /// Makes a layer of what an overlay mount over `lowers`, lowest first, left in the staging's upper
+    /// directory, and takes the staging away. Of two layers of the same content the earlier is kept.
+    ///
+    /// Whatever was mounted must be unmounted. In the layer there are neither sockets, nor overlayfs's own
+    /// attributes, nor opaque directories (they become the whiteouts of what is below them), nor
+    /// whiteouts that hide nothing.
+    ///
+    /// # Errors
+    /// When a file cannot be read, a lower layer is not in the store, or the disk is full.
+    pub fn commit_upper(
+        &self,
+        staging: Staging,
+        lowers: &[Digest],
+    ) -> Result<Digest, CacheError> {
+        commit::commit_upper(self, staging, lowers)
+    }
+
+    /// Starts a layer that is written entry by entry and is to lie on `lowers`, lowest first: missing
+    /// parent directories take after theirs.
+    ///
+    /// # Errors
+    /// When a lower layer is not in the store, or a directory cannot be made.
+    pub fn writer(&self, lowers: &[Digest]) -> Result<LayerWriter, CacheError> {
+        LayerWriter::new(self, lowers)
+    }
+
+    /// Opens the root directory of a layer's tree.
+    pub(crate) fn open_layer(&self, layer: &Digest) -> Result<OwnedFd, CacheError> {
+        disk::open_dir(&self.path(layer))
+    }
+
+    fn dir(&self, layer: &Digest) -> PathBuf {
+        self.0.layers.join(layer.to_string())
+    }
+
+    fn remembered(&self, layer: &Digest) -> Option<Arc<Manifest>> {
+        let manifests = self.0.manifests.lock().unwrap_or_else(PoisonError::into_inner);
+        manifests.get(layer).cloned()
+    }
+
+    fn remember(&self, layer: Digest, manifest: &Arc<Manifest>) {
+        let mut manifests = self.0.manifests.lock().unwrap_or_else(PoisonError::into_inner);
+        manifests.insert(layer, Arc::clone(manifest));
+    }
+
+    /// Gives a whole layer its name. When the name is taken the earlier layer is kept, unless it is
+    /// damaged, as after a loss of power.
+    fn publish(&self, staging: Staging, manifest: Manifest) -> Result<Digest, CacheError> {
+        let digest = manifest.digest();
+        if self.has_whole(&digest) {
+            staging.close()?;
+            return Ok(digest);
+        }
+        let path = staging.layer().join("manifest");
+        fs::write(&path, manifest.encode()).map_err(CacheError::io("write the manifest", &path))?;
+        let name = self.dir(&digest);
+        let renamed = fs::rename(staging.layer(), &name);
+        match renamed {
+            Ok(()) => {}
+            Err(error) if is_taken(&error) && self.has_whole(&digest) => {}
+            Err(error) if is_taken(&error) => {
+                self.replace_damaged(&staging, &digest)?;
+            }
+            Err(error) => return Err(CacheError::io("name the layer", &name)(error)),
+        }
+        self.remember(digest, &Arc::new(manifest));
+        staging.close()?;
+        Ok(digest)
+    }
+
+    fn replace_damaged(&self, staging: &Staging, digest: &Digest) -> Result<(), CacheError> {
+        let name = self.dir(digest);
+        fs::rename(&name, staging.path().join("damaged"))
+            .map_err(CacheError::io("move the damaged layer", &name))?;
+        fs::rename(staging.layer(), &name).map_err(CacheError::io("name the layer", &name))
+    }
+
+    /// Whether the layer is there with a manifest that can be read; its files are not looked at.
+    fn has_whole(&self, layer: &Digest) -> bool {
+        self.contains(layer) && self.manifest(layer).is_ok()
+    }
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists)
+}
