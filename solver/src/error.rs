@@ -37,7 +37,7 @@ pub struct Failure<E: Error + 'static> {
 pub enum StepError<E: Error + 'static> {
     /// The runner could not do it.
     #[error(transparent)]
-    Runner(E),
+    Run(E),
     /// Its record could not be looked up.
     #[error("cannot look up the recorded result")]
     Lookup(#[source] CacheError),

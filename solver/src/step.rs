@@ -54,7 +54,7 @@ impl<R: Runner> Ports<'_, R> {
         report: &dyn Report,
     ) -> Result<Ending<R>, StepError<R::Error>> {
         let digests =
-            self.runner.input_digests(step.vertex, &step.inputs).map_err(StepError::Runner)?;
+            self.runner.input_digests(step.vertex, &step.inputs).map_err(StepError::Run)?;
         let key = key::derive(&step.vertex.op, &digests);
         if step.vertex.meta.ignore_cache {
             return self.run(step, report, Some(&key));
@@ -78,7 +78,7 @@ impl<R: Runner> Ports<'_, R> {
     ) -> Result<Option<R::Value>, StepError<R::Error>> {
         match self.records.get(key).map_err(StepError::Lookup)? {
             Some(record) => {
-                self.runner.restore(step.vertex, &step.inputs, &record).map_err(StepError::Runner)
+                self.runner.restore(step.vertex, &step.inputs, &record).map_err(StepError::Run)
             }
             None => Ok(None),
         }
@@ -93,7 +93,7 @@ impl<R: Runner> Ports<'_, R> {
         let (value, record) = self
             .runner
             .run(step.vertex, &step.inputs, report, &step.cancel)
-            .map_err(StepError::Runner)?;
+            .map_err(StepError::Run)?;
         if let (Some(key), Some(record)) = (key, record) {
             self.records.put(key, &record).map_err(StepError::Record)?;
         }
