@@ -1,1 +1,10 @@
-//! Kiln's testkit.
+//! Fixtures and golden files for tests.
+//!
+//! A case is a file under `testdata/`; its golden file stands beside it. With `KILN_BLESS=1` in the
+//! environment [`check`] rewrites golden files instead of comparing them. Knows no type of Kiln's.
+
+mod golden;
+mod outside;
+
+pub use golden::{Case, cases, check};
+pub use outside::{corpus, skipped};

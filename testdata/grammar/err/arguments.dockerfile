@@ -1,0 +1,34 @@
+FROM
+FROM a b
+FROM a AS 1x
+FROM a AS ${x}
+FROM a as b c
+FROM a
+COPY a
+COPY
+ADD ["a"]
+ENV
+ENV A
+ENV a=b c
+ENV =x
+LABEL a=b =c
+ARG
+ARG =x
+EXPOSE
+USER
+VOLUME [""]
+VOLUME
+WORKDIR
+SHELL /bin/sh -c
+SHELL []
+SHELL
+STOPSIGNAL
+MAINTAINER
+HEALTHCHECK
+HEALTHCHECK NONE x
+HEALTHCHECK CMD
+HEALTHCHECK CMD []
+HEALTHCHECK CDM x
+CMD [1, "a"]
+RUN ["a", ["b", {"c": [null, -1.5e3]}]]
+COPY [true] x

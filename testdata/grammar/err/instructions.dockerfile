@@ -1,0 +1,13 @@
+RUN first
+FORM alpine
+FROM alpine
+FNTRYPOINT x
+COYP a b
+{{ template }}
+"""Docs
+RUN ok
+ONBUILD ONBUILD RUN x
+ONBUILD FROM a
+ONBUILD RNU x
+ONBUILD
+\

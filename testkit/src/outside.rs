@@ -1,0 +1,25 @@
+//! What a machine may or may not have beside the project.
+
+use std::fs;
+
+use crate::golden::workspace;
+
+/// A file of the conformance corpus, which is kept beside the project and not in it. Says on standard
+/// error that the test is skipped when it is not there.
+#[must_use]
+pub fn corpus(name: &str) -> Option<String> {
+    let path = workspace().join("../shared/corpus").join(name);
+    match fs::read_to_string(&path) {
+        Ok(text) => Some(text),
+        Err(error) => {
+            skipped(&format!("{}: {error}", path.display()));
+            None
+        }
+    }
+}
+
+/// Says on standard error that a test is skipped, and why.
+#[expect(clippy::print_stderr, reason = "a test that did not run must be seen")]
+pub fn skipped(reason: &str) {
+    eprintln!("SKIPPED: {reason}");
+}
