@@ -3,10 +3,13 @@
 //! An action's [`CacheKey`] is derived from what it does and the digests of exactly what it reads; a
 //! [`Record`] holds what it gave. Nothing here schedules anything or starts a process.
 
+pub mod context;
+pub mod copy;
 mod error;
 pub mod key;
 pub mod layer;
 mod record;
+pub mod select;
 mod store;
 pub mod tree;
 pub mod view;

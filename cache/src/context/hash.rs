@@ -1,0 +1,73 @@
+//! Reading a file's content and attributes, sure that both are those of one stat.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::NO_CONTENT;
+use super::dir::{self, Name};
+use super::stat_cache::{Known, StatKey};
+use crate::layer::digest_file;
+
+/// Reads what `key` describes. Nothing when `name` is something else by now, or changed while it was read.
+pub(super) fn read(dir: &OwnedFd, name: &Name, key: &StatKey) -> Result<Option<Known>, Errno> {
+    let is_dir = FileType::from_raw_mode(key.mode) == FileType::Directory;
+    let only = if is_dir { OFlags::DIRECTORY } else { OFlags::NONBLOCK };
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | only;
+    let file = rustix::fs::openat(dir, name.as_c_str(), flags, Mode::empty())?;
+    if stat(&file)? != *key {
+        return Ok(None);
+    }
+    let xattrs = attributes(&file)?;
+    let digest = if is_dir { Ok(NO_CONTENT) } else { digest_file(&file, key.size_bytes) };
+    let digest = match digest {
+        Ok(digest) => digest,
+        // It became shorter.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+    };
+    Ok((stat(&file)? == *key).then_some(Known { digest, xattrs }))
+}
+
+fn stat(file: &OwnedFd) -> Result<StatKey, Errno> {
+    rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, dir::MASK).map(|stat| StatKey::of(&stat))
+}
+
+/// The extended attributes that count.
+fn attributes(file: &OwnedFd) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Errno> {
+    let mut found = BTreeMap::new();
+    let mut names = Vec::with_capacity(256);
+    loop {
+        match rustix::fs::flistxattr(file, rustix::buffer::spare_capacity(&mut names)) {
+            Ok(_) => break,
+            Err(Errno::OPNOTSUPP) => return Ok(found),
+            Err(Errno::RANGE) => {
+                names.clear();
+                names.reserve(64 * 1024);
+            }
+            Err(errno) => return Err(errno),
+        }
+    }
+    for name in names.split(|&byte| byte == 0).filter(|name| counts(name)) {
+        // The kernel's limit for a value.
+        let mut value = Vec::with_capacity(64 * 1024);
+        match rustix::fs::fgetxattr(file, name, rustix::buffer::spare_capacity(&mut value)) {
+            Ok(_) => {
+                value.shrink_to_fit();
+                found.insert(name.to_vec(), value);
+            }
+            // Removed since it was listed: the stat that follows will tell.
+            Err(Errno::NODATA) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(found)
+}
+
+fn counts(name: &[u8]) -> bool {
+    name == b"security.capability"
+        || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))
+}

@@ -1,0 +1,242 @@
+//! A build context's directory, read safely.
+//!
+//! Every access starts at the root's descriptor and is resolved by `openat2` below it with symbolic links
+//! refused, or is of one name in an open directory: nothing outside is reached, whatever moves meanwhile.
+//! Only what is asked for is touched. Owners are not taken over: all is root's, as in the reference, so
+//! that whoever checked the files out makes the same image. Of extended attributes `user.*` and
+//! `security.capability` count; those of the host's security modules and overlays do not.
+//!
+//! A [`StatCache`] saves reading what did not change since an earlier build.
+
+mod dir;
+mod hash;
+mod stat_cache;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use kiln_ir::Digest;
+use rayon::prelude::*;
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx};
+use rustix::io::Errno;
+
+pub use stat_cache::{StatCache, StatKey};
+
+use crate::CacheError;
+use crate::select::{Found, Kind, LinkId, Peek, SelectError, SourceTree, shown};
+use crate::tree::{Meta, Mtime, Node, paths};
+use dir::Name;
+use stat_cache::{Known, KnownDir};
+
+/// How often a file that changes under the reader is read again.
+const ATTEMPTS: usize = 3;
+/// Directories are cut in pieces of this many names for the threads.
+const NAMES_PER_TASK: usize = 64;
+
+/// A directory of this machine that files are copied from.
+#[derive(Debug)]
+pub struct LocalTree {
+    root: OwnedFd,
+    /// For messages only.
+    path: PathBuf,
+    cache: StatCache,
+}
+
+impl LocalTree {
+    /// Opens the directory at `path`; `cache` is that of an earlier build of the same directory, or empty.
+    ///
+    /// # Errors
+    /// When `path` is no directory or may not be opened.
+    pub fn open(path: &Path, cache: StatCache) -> Result<Self, CacheError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(CacheError::io("open the build context", path))?;
+        Ok(Self { root, path: path.to_owned(), cache })
+    }
+
+    /// The directory, as it was given.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The stat cache with all that was learned, to be saved.
+    #[must_use]
+    pub fn stat_cache(&self) -> &StatCache {
+        &self.cache
+    }
+
+    fn open_at(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+        let below: &[u8] = if path.is_empty() { b"." } else { path };
+        let resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        rustix::fs::openat2(&self.root, below, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+    }
+
+    fn open_dir(&self, path: &[u8]) -> Result<OwnedFd, SelectError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        self.open_at(path, flags).map_err(self.failed("read the directory", path))
+    }
+
+    /// Makes the adapter for `map_err` that names a path as the user knows it.
+    fn failed(&self, op: &'static str, path: &[u8]) -> impl FnOnce(Errno) -> SelectError {
+        let path = self.path.join(paths::host(path));
+        move |errno| CacheError::io(op, path)(errno).into()
+    }
+
+    /// One child of an open directory; nothing when it has gone.
+    fn load(&self, at: &At<'_>, name: &Name) -> Result<Option<Found>, SelectError> {
+        let path = paths::join(at.path, name.bytes());
+        let failed = |errno| self.failed("read", &path)(errno);
+        for _ in 0..ATTEMPTS {
+            let stat = match dir::stat(at.fd, name) {
+                Ok(stat) => stat,
+                Err(Errno::NOENT) => return Ok(None),
+                Err(errno) => return Err(failed(errno)),
+            };
+            match self.describe(at, name, &stat) {
+                Ok(Some(found)) => return Ok(Some(found)),
+                // It was replaced or written to since: look again.
+                Ok(None) | Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR | Errno::NXIO) => {}
+                Err(errno) => return Err(failed(errno)),
+            }
+        }
+        Err(SelectError::Changed { path: shown(&path) })
+    }
+
+    /// Nothing when the file is no longer what `stat` says.
+    fn describe(&self, at: &At<'_>, name: &Name, stat: &Statx) -> Result<Option<Found>, Errno> {
+        let key = StatKey::of(stat);
+        let mut known = Known::default();
+        let node = match dir::file_type(stat) {
+            FileType::RegularFile => {
+                let Some(content) = self.known(at, name, &key)? else { return Ok(None) };
+                known = content;
+                Node::File { digest: known.digest, size_bytes: key.size_bytes }
+            }
+            FileType::Directory => {
+                let Some(attributes) = self.known(at, name, &key)? else { return Ok(None) };
+                known = attributes;
+                Node::Dir { opaque: false }
+            }
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(at.fd, name.as_c_str(), Vec::new())?;
+                Node::Symlink { target: target.into_bytes() }
+            }
+            FileType::CharacterDevice => {
+                Node::CharDevice { major: stat.stx_rdev_major, minor: stat.stx_rdev_minor }
+            }
+            FileType::BlockDevice => {
+                Node::BlockDevice { major: stat.stx_rdev_major, minor: stat.stx_rdev_minor }
+            }
+            FileType::Fifo => Node::Fifo,
+            FileType::Socket | FileType::Unknown => Node::Socket,
+        };
+        let many_names = stat.stx_nlink > 1 && matches!(node, Node::File { .. });
+        Ok(Some(Found {
+            name: name.bytes().to_vec(),
+            node,
+            meta: Meta { mode: key.mode & 0o7777, uid: 0, gid: 0, xattrs: known.xattrs },
+            mtime: key.mtime,
+            link: many_names.then_some(LinkId::Inode { device: key.device, inode: key.inode }),
+        }))
+    }
+
+    /// The content and attributes of a file, the attributes of a directory: from the cache, else read.
+    fn known(&self, at: &At<'_>, name: &Name, key: &StatKey) -> Result<Option<Known>, Errno> {
+        if let Some(known) = at.known.as_ref().and_then(|dir| dir.get(name.bytes(), key)) {
+            return Ok(Some(known.clone()));
+        }
+        let now = self.cache.now();
+        let Some(known) = hash::read(at.fd, name, key)? else { return Ok(None) };
+        if !key.is_racy(now) {
+            self.cache.learn(at.path, name.bytes(), *key, known.clone());
+        }
+        Ok(Some(known))
+    }
+}
+
+/// An open directory.
+struct At<'a> {
+    fd: &'a OwnedFd,
+    /// Below the root.
+    path: &'a [u8],
+    known: Option<KnownDir>,
+}
+
+impl SourceTree for LocalTree {
+    fn peek(&self, path: &[u8]) -> Result<Option<Peek>, SelectError> {
+        let fd = match self.open_at(path, OFlags::PATH | OFlags::NOFOLLOW) {
+            Ok(fd) => fd,
+            // With links refused, a link in the middle is as good as absent.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+            Err(errno) => return Err(self.failed("look up", path)(errno)),
+        };
+        let stat = rustix::fs::statx(&fd, c"", AtFlags::EMPTY_PATH, dir::MASK)
+            .map_err(self.failed("look up", path))?;
+        let file_type = dir::file_type(&stat);
+        if file_type == FileType::Symlink {
+            let target = rustix::fs::readlinkat(&fd, c"", Vec::new())
+                .map_err(self.failed("read the link", path))?;
+            return Ok(Some(Peek::Symlink(target.into_bytes())));
+        }
+        Ok(Some(if file_type == FileType::Directory { Peek::Dir } else { Peek::Other }))
+    }
+
+    fn entry(&self, path: &[u8]) -> Result<Option<Found>, SelectError> {
+        let (parent, name) = paths::split(path);
+        let fd = self.open_dir(parent)?;
+        let Some(name) = Name::new(name) else { return Ok(None) };
+        self.load(&At { fd: &fd, path: parent, known: self.cache.directory(parent) }, &name)
+    }
+
+    fn list(
+        &self,
+        dir: &[u8],
+        want: &mut dyn FnMut(&[u8], Kind) -> bool,
+    ) -> Result<Vec<Found>, SelectError> {
+        let fd = self.open_dir(dir)?;
+        let mut names = dir::names(&fd).map_err(self.failed("read the directory", dir))?;
+        self.cache.listed(dir, &names);
+        names.retain(|name| want(name.bytes(), name.kind()));
+        let at = At { fd: &fd, path: dir, known: self.cache.directory(dir) };
+        let loaded: Result<Vec<Option<Found>>, SelectError> = names
+            .par_iter()
+            .with_min_len(NAMES_PER_TASK)
+            .map(|name| self.load(&at, name))
+            .collect();
+        Ok(loaded?.into_iter().flatten().collect())
+    }
+
+    fn open(&self, path: &[u8]) -> Result<File, SelectError> {
+        // O_NONBLOCK: were it swapped for a fifo, opening would wait for a writer.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        self.open_at(path, flags).map(File::from).map_err(self.failed("open", path))
+    }
+
+    fn is_mutable(&self) -> bool {
+        true
+    }
+}
+
+impl StatKey {
+    fn of(stat: &Statx) -> Self {
+        let time =
+            |stamp: rustix::fs::StatxTimestamp| Mtime { secs: stamp.tv_sec, nanos: stamp.tv_nsec };
+        Self {
+            device: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
+            inode: stat.stx_ino,
+            size_bytes: stat.stx_size,
+            mtime: time(stat.stx_mtime),
+            ctime: time(stat.stx_ctime),
+            mode: u32::from(stat.stx_mode),
+        }
+    }
+}
+
+/// The digest that stands for "no content", of directories.
+pub(crate) const NO_CONTENT: Digest = Digest::from_bytes([0; 32]);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,291 @@
+//! A context's directory and the memory of it.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+use super::*;
+
+struct Context {
+    dir: tempfile::TempDir,
+}
+
+impl Context {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    fn open(&self) -> LocalTree {
+        self.with(StatCache::default())
+    }
+
+    /// A tree whose clock makes every file old.
+    fn with(&self, cache: StatCache) -> LocalTree {
+        LocalTree::open(self.dir.path(), cache.with_clock(end_of_time)).unwrap()
+    }
+
+    /// A cache that holds the digest of `lie` for the file as it is now.
+    fn lying(&self, name: &str, lie: &str) -> StatCache {
+        let cache = StatCache::default();
+        let (parent, last) = paths::split(name.as_bytes());
+        let known = Known { digest: Digest::of(lie.as_bytes()), ..Known::default() };
+        cache.learn(parent, last, self.key(name), known);
+        StatCache::decode(&cache.encode().unwrap())
+    }
+
+    fn key(&self, name: &str) -> StatKey {
+        let file =
+            rustix::fs::open(self.path(name), OFlags::PATH | OFlags::NOFOLLOW, Mode::empty());
+        let stat = rustix::fs::statx(file.unwrap(), c"", AtFlags::EMPTY_PATH, dir::MASK);
+        StatKey::of(&stat.unwrap())
+    }
+}
+
+fn end_of_time() -> Mtime {
+    Mtime { secs: 1 << 40, nanos: 0 }
+}
+
+fn everything(tree: &LocalTree, dir: &str) -> Vec<Found> {
+    tree.list(dir.as_bytes(), &mut |_, _| true).unwrap()
+}
+
+fn digest(tree: &LocalTree, path: &str) -> Digest {
+    let node = tree.entry(path.as_bytes()).unwrap().unwrap().node;
+    let Node::File { digest, .. } = node else { panic!("{node:?}") };
+    digest
+}
+
+#[test]
+fn lists_what_is_wanted_in_order() {
+    let context = Context::new();
+    for name in ["b", "a", "c/d", "a.b", "A"] {
+        context.write(name, name);
+    }
+    symlink("b", context.path("l")).unwrap();
+    let tree = context.open();
+    let mut seen = Vec::new();
+    let found = tree.list(b"", &mut |name, kind| {
+        seen.push((String::from_utf8(name.to_vec()).unwrap(), kind));
+        name != b"a.b"
+    });
+    let names: Vec<Vec<u8>> = found.unwrap().into_iter().map(|found| found.name).collect();
+    assert_eq!(names, [&b"A"[..], b"a", b"b", b"c", b"l"]);
+    let kinds: Vec<Kind> = seen.iter().map(|(_, kind)| *kind).collect();
+    use Kind::{Dir, Other, Symlink};
+    assert_eq!(kinds, [Other, Other, Other, Other, Dir, Symlink]);
+    assert_eq!(
+        everything(&tree, "c")[0].node,
+        Node::File { digest: Digest::of(b"c/d"), size_bytes: 3 }
+    );
+}
+
+#[test]
+fn no_link_is_followed() {
+    let context = Context::new();
+    context.write("dir/file", "x");
+    symlink("dir", context.path("link")).unwrap();
+    symlink("/etc", context.path("out")).unwrap();
+    let tree = context.open();
+    assert_eq!(tree.peek(b"link").unwrap(), Some(Peek::Symlink(b"dir".to_vec())));
+    assert_eq!(tree.peek(b"link/file").unwrap(), None);
+    assert_eq!(tree.peek(b"out/passwd").unwrap(), None);
+    assert_eq!(tree.peek(b"dir/file/below").unwrap(), None);
+    assert!(tree.list(b"out", &mut |_, _| true).is_err());
+    assert!(tree.entry(b"out/passwd").is_err());
+    assert!(SourceTree::open(&tree, b"out/passwd").is_err());
+    assert!(SourceTree::open(&tree, b"link").is_err());
+    assert!(tree.peek(b"../..").is_err());
+    assert!(SourceTree::open(&tree, b"dir/file").is_ok());
+}
+
+#[test]
+fn special_files_are_described_but_not_opened() {
+    let context = Context::new();
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, context.path("fifo"), fifo, 0o640.into(), 0).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(context.path("socket")).unwrap();
+    let found = everything(&context.open(), "");
+    assert_eq!(found[0].node, Node::Fifo);
+    assert_eq!(found[0].meta.mode, 0o640);
+    assert_eq!(found[1].node, Node::Socket);
+}
+
+#[test]
+fn owners_are_roots_and_modes_are_kept() {
+    let context = Context::new();
+    context.write("file", "x");
+    fs::set_permissions(context.path("file"), fs::Permissions::from_mode(0o4755)).unwrap();
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(context.path("file"), Some(12), Some(34)).unwrap();
+        fs::set_permissions(context.path("file"), fs::Permissions::from_mode(0o4755)).unwrap();
+    }
+    let found = context.open().entry(b"file").unwrap().unwrap();
+    assert_eq!(found.meta, Meta { mode: 0o4755, ..Meta::default() });
+}
+
+#[test]
+fn names_of_one_file_are_linked() {
+    let context = Context::new();
+    context.write("a", "x");
+    context.write("other", "x");
+    fs::hard_link(context.path("a"), context.path("b")).unwrap();
+    let found = everything(&context.open(), "");
+    assert!(found[0].link.is_some());
+    assert_eq!(found[0].link, found[1].link);
+    assert_eq!(found[2].link, None);
+}
+
+#[test]
+fn a_remembered_file_is_not_read_again() {
+    let context = Context::new();
+    context.write("dir/file", "truth");
+    let cache = context.lying("dir/file", "lie");
+    assert_eq!(cache.len(), 1);
+    assert_eq!(digest(&context.with(cache), "dir/file"), Digest::of(b"lie"));
+}
+
+/// One difference at a time, and the file is read again.
+#[test]
+fn a_remembered_file_counts_for_the_same_file_only() {
+    type Change = fn(&Context);
+    let changes: &[(&str, Change)] = &[
+        ("mtime", |context| {
+            let file = fs::File::options().write(true).open(context.path("f")).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        }),
+        ("mode", |context| {
+            fs::set_permissions(context.path("f"), fs::Permissions::from_mode(0o600)).unwrap();
+        }),
+        ("size", |context| context.write("f", "truth and more")),
+        ("content, with size and mtime kept", |context| {
+            let before = fs::metadata(context.path("f")).unwrap();
+            context.write("f", "trutH");
+            let file = fs::File::options().write(true).open(context.path("f")).unwrap();
+            file.set_modified(before.modified().unwrap()).unwrap();
+            assert_eq!(fs::metadata(context.path("f")).unwrap().mtime_nsec(), before.mtime_nsec());
+        }),
+        ("inode", |context| {
+            let before = fs::metadata(context.path("f")).unwrap();
+            context.write("g", "truth");
+            let file = fs::File::options().write(true).open(context.path("g")).unwrap();
+            file.set_modified(before.modified().unwrap()).unwrap();
+            fs::rename(context.path("g"), context.path("f")).unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        let context = Context::new();
+        context.write("f", "truth");
+        let cache = context.lying("f", "lie");
+        wait_for_a_new_time(&context);
+        change(&context);
+        let content = fs::read(context.path("f")).unwrap();
+        assert_eq!(digest(&context.with(cache), "f"), Digest::of(&content), "{what}");
+    }
+    let context = Context::new();
+    context.write("f", "truth");
+    let cache = context.lying("f", "lie");
+    fs::hard_link(context.path("f"), context.path("g")).unwrap();
+    assert_eq!(digest(&context.with(cache), "g"), Digest::of(b"truth"), "another path");
+}
+
+/// Ends when the filesystem's clock has moved on.
+fn wait_for_a_new_time(context: &Context) {
+    context.write("clock", "");
+    let before = context.key("clock").ctime;
+    while context.key("clock").ctime == before {
+        context.write("clock", "");
+    }
+}
+
+#[test]
+fn a_file_as_young_as_its_reading_is_not_remembered() {
+    let context = Context::new();
+    context.write("f", "x");
+    let tree = LocalTree::open(context.dir.path(), StatCache::default()).unwrap();
+    everything(&tree, "");
+    assert_eq!(tree.stat_cache().encode(), None);
+    let later = context.open();
+    everything(&later, "");
+    assert_eq!(StatCache::decode(&later.stat_cache().encode().unwrap()).len(), 1);
+}
+
+#[test]
+fn ages_are_judged_by_the_change_time() {
+    let time = |secs, nanos| Mtime { secs, nanos };
+    let key = |mtime, ctime| StatKey { device: 1, inode: 1, size_bytes: 1, mtime, ctime, mode: 0 };
+    let now = time(100, 500_000_000);
+    // A modification time in the future is somebody's joke.
+    assert!(!key(time(900, 1), time(100, 1)).is_racy(now));
+    assert!(key(time(1, 1), time(100, 499_000_000)).is_racy(now));
+    assert!(key(time(1, 1), time(200, 1)).is_racy(now));
+    // Whole seconds are those of a filesystem that knows no parts.
+    assert!(key(time(1, 0), time(99, 0)).is_racy(now));
+    assert!(!key(time(1, 0), time(98, 0)).is_racy(now));
+}
+
+#[test]
+fn the_memory_survives_and_forgets_what_is_gone() {
+    let context = Context::new();
+    for name in ["a", "b", "dir/c", "dir/sub/d"] {
+        context.write(name, name);
+    }
+    let first = context.open();
+    for dir in ["", "dir", "dir/sub"] {
+        everything(&first, dir);
+    }
+    let cache = StatCache::decode(&first.stat_cache().encode().unwrap());
+    assert_eq!(cache.len(), 6);
+    let second = context.with(cache);
+    for dir in ["", "dir", "dir/sub"] {
+        everything(&second, dir);
+    }
+    assert_eq!(second.stat_cache().encode(), None, "nothing new, nothing to save");
+    fs::remove_file(context.path("b")).unwrap();
+    fs::remove_dir_all(context.path("dir/sub")).unwrap();
+    for dir in ["", "dir"] {
+        everything(&second, dir);
+    }
+    let cache = StatCache::decode(&second.stat_cache().encode().unwrap());
+    assert_eq!(cache.len(), 3, "a, dir and dir/c");
+}
+
+#[test]
+fn damaged_bytes_are_an_empty_memory() {
+    let context = Context::new();
+    context.write("a", "x");
+    let tree = context.open();
+    everything(&tree, "");
+    let bytes = tree.stat_cache().encode().unwrap();
+    assert_eq!(StatCache::decode(&bytes).len(), 1);
+    for at in 0..bytes.len() {
+        assert!(StatCache::decode(&bytes[..at]).is_empty(), "cut at {at}");
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 0x40;
+        assert!(StatCache::decode(&flipped).is_empty(), "flipped at {at}");
+    }
+}
+
+#[test]
+fn attributes_that_are_content_are_read() {
+    let context = Context::new();
+    context.write("f", "x");
+    let set = |name: &str| {
+        rustix::fs::setxattr(context.path("f"), name, b"v", rustix::fs::XattrFlags::empty())
+    };
+    if set("user.kiln").is_err() {
+        eprintln!("SKIPPED: the temporary directory's filesystem has no attributes");
+        return;
+    }
+    let overlay = set("user.overlay.kiln");
+    let found = context.open().entry(b"f").unwrap().unwrap();
+    let expected = [(b"user.kiln".to_vec(), b"v".to_vec())];
+    assert_eq!(found.meta.xattrs, expected.into(), "{overlay:?}");
+}

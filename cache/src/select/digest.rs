@@ -1,0 +1,122 @@
+//! The digest of a selection.
+//!
+//! Everything is framed, and leads into one hash in the order of the entries.
+
+use kiln_ir::{CopyOp, Digest, ModeSpec};
+
+use super::{Root, RootContent, Selected};
+use crate::tree::{Meta, Node};
+
+const DOMAIN: &[u8] = b"kiln selection 1";
+
+/// Which metadata the copy reads.
+#[derive(Clone, Copy)]
+struct Reads {
+    owner: bool,
+    mode: bool,
+}
+
+pub(super) fn of(roots: &[Root], copy: &CopyOp) -> Digest {
+    let reads =
+        Reads { owner: copy.owner.is_none(), mode: !matches!(copy.mode, Some(ModeSpec::Octal(_))) };
+    let entries: usize = roots.iter().map(|root| root.entries().len()).sum();
+    let mut out = Framed(Vec::with_capacity(64 + 160 * entries));
+    out.bytes(DOMAIN);
+    out.number(u64::from(reads.owner) | u64::from(reads.mode) << 1);
+    for root in roots {
+        out.list(&root.parents, reads);
+        match &root.content {
+            RootContent::Directory(entries) => {
+                out.number(0);
+                out.list(entries, reads);
+            }
+            // Its name counts where the destination is a directory.
+            RootContent::Single(entry) => {
+                out.number(1);
+                out.bytes(&root.name);
+                out.entry(entry, reads);
+            }
+        }
+    }
+    Digest::of(&out.0)
+}
+
+/// Bytes to be hashed at once, which is much faster than in the small pieces they come in.
+struct Framed(Vec<u8>);
+
+impl Framed {
+    fn number(&mut self, number: u64) {
+        self.0.extend_from_slice(&number.to_le_bytes());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn list(&mut self, entries: &[Selected], reads: Reads) {
+        self.number(entries.len() as u64);
+        for entry in entries {
+            self.entry(entry, reads);
+        }
+    }
+
+    fn entry(&mut self, entry: &Selected, reads: Reads) {
+        let Selected { source: _, dest, node, meta, mtime: _ } = entry;
+        self.bytes(dest);
+        self.node(node);
+        let is_link = matches!(node, Node::Symlink { .. } | Node::Hardlink { .. });
+        self.meta(meta, Reads { mode: reads.mode && !is_link, ..reads });
+    }
+
+    fn node(&mut self, node: &Node) {
+        match node {
+            Node::Dir { opaque } => {
+                self.number(0);
+                self.number(u64::from(*opaque));
+            }
+            Node::File { digest, size_bytes } => {
+                self.number(1);
+                self.number(*size_bytes);
+                self.0.extend_from_slice(digest.as_bytes());
+            }
+            Node::Symlink { target } => {
+                self.number(2);
+                self.bytes(target);
+            }
+            Node::Hardlink { to } => {
+                self.number(3);
+                self.bytes(to);
+            }
+            Node::CharDevice { major, minor } => {
+                self.number(4);
+                self.number(u64::from(*major));
+                self.number(u64::from(*minor));
+            }
+            Node::BlockDevice { major, minor } => {
+                self.number(5);
+                self.number(u64::from(*major));
+                self.number(u64::from(*minor));
+            }
+            Node::Fifo => self.number(6),
+            Node::Socket => self.number(7),
+            Node::Whiteout => self.number(8),
+        }
+    }
+
+    fn meta(&mut self, meta: &Meta, reads: Reads) {
+        let Meta { mode, uid, gid, xattrs } = meta;
+        if reads.mode {
+            self.number(u64::from(*mode));
+        }
+        if reads.owner {
+            self.number(u64::from(*uid));
+            self.number(u64::from(*gid));
+        }
+        self.number(xattrs.len() as u64);
+        for (name, value) in xattrs {
+            self.bytes(name);
+            self.bytes(value);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What one COPY or ADD takes from its source tree, and the digest of exactly that.
+//!
+//! One walk serves the cache key and the copy. The digest covers, for each thing selected, the name it is
+//! copied under, its type, mode, owner, attributes, link target, content and which names are one file; not
+//! modification times, nor what the op overrides with `--chown` and `--chmod`, nor the metadata of a
+//! copied directory itself, of which only the content is copied. The same rules as the reference's:
+//!
+//! - a source that is a directory gives its content, anything else itself;
+//! - symbolic links are followed, inside the tree, in a source and its parents, and nowhere else;
+//! - ignore patterns judge paths in the tree, exclude patterns paths below the copied directory (for a
+//!   file: its name); a directory left out is still made when something below it is taken back in;
+//! - names of one file stay one file within one match of the source.
+
+mod digest;
+mod error;
+mod matches;
+mod resolve;
+mod source;
+mod walk;
+mod wildcard;
+
+use kiln_ir::{CopyOp, Digest, PatternSet};
+
+pub use error::SelectError;
+pub(crate) use error::{nearest_names, shown};
+pub(crate) use resolve::{End, resolve};
+pub use source::{Found, Kind, LinkId, Peek, SourceTree};
+
+use crate::tree::{Meta, Mtime, Node};
+use matches::Match;
+use walk::Walk;
+
+/// Everything that one source of a COPY takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    roots: Vec<Root>,
+    digest: Digest,
+}
+
+/// One match of a source: with wildcards there may be several, or none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    /// The name it has below a destination that is a directory: the last component as written.
+    pub name: Vec<u8>,
+    /// The directories that `--parents` makes above it below the destination, outermost first; their
+    /// [`Selected::dest`] is the whole path there. Empty without the flag.
+    pub parents: Vec<Selected>,
+    /// What it is.
+    pub content: RootContent,
+}
+
+/// What a source turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RootContent {
+    /// A directory: what is in it, parents first, siblings in byte order. The directory itself is not
+    /// copied.
+    Directory(Vec<Selected>),
+    /// Anything else; its [`Selected::dest`] is empty.
+    Single(Selected),
+}
+
+/// One thing to be copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selected {
+    /// Its path in the source tree, without symbolic links on the way.
+    pub source: Vec<u8>,
+    /// Its path below the destination.
+    pub dest: Vec<u8>,
+    /// What it is. A [`Node::Hardlink`] refers to the `dest` of an earlier entry of the same root.
+    pub node: Node,
+    /// As in the source tree: the op's owner and mode are not applied yet.
+    pub meta: Meta,
+    /// When its content last changed.
+    pub mtime: Mtime,
+}
+
+impl Selection {
+    /// The matches, in byte order of their paths.
+    #[must_use]
+    pub fn roots(&self) -> &[Root] {
+        &self.roots
+    }
+
+    /// The identity of what is selected.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Everything selected, in order.
+    pub fn entries(&self) -> impl Iterator<Item = &Selected> {
+        self.roots.iter().flat_map(|root| root.parents.iter().chain(root.entries()))
+    }
+}
+
+impl Root {
+    /// What is copied, parents first.
+    #[must_use]
+    pub fn entries(&self) -> &[Selected] {
+        match &self.content {
+            RootContent::Directory(entries) => entries,
+            RootContent::Single(entry) => std::slice::from_ref(entry),
+        }
+    }
+
+    /// The file, when the match is one: the only thing that may be an archive to unpack.
+    #[must_use]
+    pub fn file(&self) -> Option<&Selected> {
+        match &self.content {
+            RootContent::Single(entry) if matches!(entry.node, Node::File { .. }) => Some(entry),
+            RootContent::Single(_) | RootContent::Directory(_) => None,
+        }
+    }
+}
+
+/// Finds and reads what `copy` takes from `tree`.
+///
+/// # Errors
+/// When a source is missing or left out by the ignore file (a wildcard may match nothing unless it is
+/// required to), a pattern is none, or something selected cannot be read.
+pub fn select<T: SourceTree>(tree: &T, copy: &CopyOp) -> Result<Selection, SelectError> {
+    let ignore = PatternSet::parse(copy.ignore.iter().map(String::as_str))?;
+    let exclude = PatternSet::parse(copy.exclude.iter().map(String::as_str))?;
+    let found = matches::find(tree, copy, &ignore)?;
+    let walk = Walk { tree, ignore: &ignore, exclude: &exclude };
+    let mut roots = Vec::with_capacity(found.len());
+    let mut ignored = Vec::new();
+    for found in found {
+        let name = found.written_name().to_vec();
+        match walk.root(&found)? {
+            Some(content) => {
+                let parents = matches::parents(tree, copy, &found)?;
+                roots.push(Root { name, parents, content });
+            }
+            None => ignored.push(found),
+        }
+    }
+    refuse_ignored(copy, &roots, &ignored)?;
+    let digest = digest::of(&roots, copy);
+    Ok(Selection { roots, digest })
+}
+
+/// A match that is left out whole is as good as absent.
+fn refuse_ignored(copy: &CopyOp, roots: &[Root], ignored: &[Match]) -> Result<(), SelectError> {
+    let may_be_nothing = matches::is_pattern(copy) && !copy.required;
+    // What `--exclude` leaves out, it was meant to.
+    if roots.is_empty() && ignored.iter().any(Match::is_ignored) && !may_be_nothing {
+        return Err(SelectError::Ignored { source_path: copy.source.clone() });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! What a COPY can read from: one interface over a context's directory and over a stage's layers.
+//!
+//! Paths are relative to the tree's root, clean, and lead through directories only: following symbolic
+//! links is done above, in [`super::resolve`], so that an implementation never follows one.
+
+use std::fs::File;
+
+use kiln_ir::Digest;
+
+use super::SelectError;
+use crate::tree::{Entry, Meta, Mtime, Node, paths};
+use crate::view::View;
+
+/// A tree that files are selected from.
+pub trait SourceTree: Sync {
+    /// What stands at `path`, without reading any content. Nothing when there is nothing.
+    ///
+    /// # Errors
+    /// When the tree cannot be read there.
+    fn peek(&self, path: &[u8]) -> Result<Option<Peek>, SelectError>;
+
+    /// The whole of what stands at `path`, which is not the root. Nothing when there is nothing.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn entry(&self, path: &[u8]) -> Result<Option<Found>, SelectError>;
+
+    /// The children of the directory `dir` that `want` asks for, in byte order of their names. `want` is
+    /// called for every child, in that order; the others are not touched. A child that vanishes
+    /// meanwhile is left out.
+    ///
+    /// # Errors
+    /// When `dir` or a wanted child cannot be read.
+    fn list(
+        &self,
+        dir: &[u8],
+        want: &mut dyn FnMut(&[u8], Kind) -> bool,
+    ) -> Result<Vec<Found>, SelectError>;
+
+    /// Opens the regular file at `path` for reading.
+    ///
+    /// # Errors
+    /// When there is none or it cannot be opened.
+    fn open(&self, path: &[u8]) -> Result<File, SelectError>;
+
+    /// Whether content can change between selection and copy, so that it must be hashed again.
+    fn is_mutable(&self) -> bool;
+}
+
+/// The sort of thing that a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Dir,
+    /// A symbolic link.
+    Symlink,
+    /// Anything else.
+    Other,
+}
+
+/// What stands at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Peek {
+    /// A directory.
+    Dir,
+    /// A symbolic link with this text.
+    Symlink(Vec<u8>),
+    /// Anything else.
+    Other,
+}
+
+impl Peek {
+    pub(crate) fn of(node: &Node) -> Self {
+        if let Node::Symlink { target } = node {
+            return Self::Symlink(target.clone());
+        }
+        if matches!(node, Node::Dir { .. }) { Self::Dir } else { Self::Other }
+    }
+}
+
+/// An entry of a [`SourceTree`]. A hard link is here as the file it leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The last component of its path.
+    pub name: Vec<u8>,
+    /// What it is; never a whiteout or a hard link.
+    pub node: Node,
+    /// Its mode, owner and attributes.
+    pub meta: Meta,
+    /// When its content last changed.
+    pub mtime: Mtime,
+    /// For a file that may have further names: equal for all names of one file, and only for them.
+    pub link: Option<LinkId>,
+}
+
+/// The identity of a file with several names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LinkId {
+    /// A file on a filesystem.
+    Inode {
+        /// Its device.
+        device: u64,
+        /// Its number there.
+        inode: u64,
+    },
+    /// A file in a layer.
+    Layered {
+        /// The layer.
+        layer: Digest,
+        /// The name that its links refer to.
+        path: Vec<u8>,
+    },
+}
+
+impl SourceTree for View {
+    fn peek(&self, path: &[u8]) -> Result<Option<Peek>, SelectError> {
+        if path.is_empty() {
+            return Ok(Some(Peek::Dir));
+        }
+        Ok(self.lookup(path).map(|found| Peek::of(&found.entry.node)))
+    }
+
+    fn entry(&self, path: &[u8]) -> Result<Option<Found>, SelectError> {
+        Ok(self.lookup(path).map(|found| from_view(&found)))
+    }
+
+    fn list(
+        &self,
+        dir: &[u8],
+        want: &mut dyn FnMut(&[u8], Kind) -> bool,
+    ) -> Result<Vec<Found>, SelectError> {
+        let children = self.children(dir).into_iter();
+        let wanted = children.filter(|found| want(found.entry.name(), kind(found.entry)));
+        Ok(wanted.map(|found| from_view(&found)).collect())
+    }
+
+    fn open(&self, path: &[u8]) -> Result<File, SelectError> {
+        Ok(View::open(self, path)?)
+    }
+
+    fn is_mutable(&self) -> bool {
+        false
+    }
+}
+
+fn kind(entry: &Entry) -> Kind {
+    match Peek::of(&entry.node) {
+        Peek::Dir => Kind::Dir,
+        Peek::Symlink(_) => Kind::Symlink,
+        Peek::Other => Kind::Other,
+    }
+}
+
+fn from_view(found: &crate::view::Found<'_>) -> Found {
+    let entry = found.entry;
+    let (node, link) = match (&entry.node, found.content()) {
+        (Node::Hardlink { to }, Some((digest, size_bytes))) => {
+            let link = LinkId::Layered { layer: found.layer, path: to.clone() };
+            (Node::File { digest, size_bytes }, Some(link))
+        }
+        (Node::File { .. }, _) => {
+            let link = LinkId::Layered { layer: found.layer, path: entry.path.clone() };
+            (entry.node.clone(), Some(link))
+        }
+        // What else lower layers hide or keep is settled in the view: only its content counts here.
+        (Node::Dir { .. }, _) => (Node::Dir { opaque: false }, None),
+        (node, _) => (node.clone(), None),
+    };
+    let name = paths::split(&entry.path).1.to_vec();
+    Found { name, node, meta: entry.meta.clone(), mtime: entry.mtime, link }
+}

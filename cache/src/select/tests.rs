@@ -1,0 +1,468 @@
+//! What is selected, and what its digest covers.
+
+use std::fs;
+use std::sync::Mutex;
+use std::time::UNIX_EPOCH;
+
+use kiln_ir::{CopyOp, ModeSpec, OwnerSpec};
+
+use super::fixture::{
+    Files, Layers, copy, excluding, ignoring, meta, put_file, put_file_as, put_link,
+};
+use super::*;
+use crate::layer::LayerWriter;
+use crate::tree::Mtime;
+
+/// The names selected: `name/…` for what comes of a directory, `name` for a thing by itself.
+fn names<T: SourceTree>(tree: &T, copy: &CopyOp) -> Result<Vec<String>, SelectError> {
+    let selection = select(tree, copy)?;
+    let mut names = Vec::new();
+    for root in selection.roots() {
+        let name = String::from_utf8_lossy(&root.name);
+        match &root.content {
+            RootContent::Single(_) => names.push(name.into_owned()),
+            RootContent::Directory(entries) => names.extend(
+                entries.iter().map(|e| format!("{name}/{}", String::from_utf8_lossy(&e.dest))),
+            ),
+        }
+    }
+    Ok(names)
+}
+
+fn check(tree: &Files, copy: &CopyOp, expected: &[&str]) {
+    assert_eq!(names(&tree.tree(), copy).unwrap(), expected, "{copy:?}");
+}
+
+#[test]
+fn sources_and_wildcards() {
+    let files = Files::new(&["a.c", "b.c", "dir/a.h", "dir/sub/x", "lib/a.h", ".hidden", "we[ird"]);
+    for (source, expected) in [
+        ("/a.c", &["a.c"][..]),
+        ("/dir", &["dir/a.h", "dir/sub", "dir/sub/x"]),
+        ("/*.c", &["a.c", "b.c"]),
+        ("/?.c", &["a.c", "b.c"]),
+        ("/[^a].c", &["b.c"]),
+        ("/*/a.h", &["a.h", "a.h"]),
+        ("/d*", &["dir/a.h", "dir/sub", "dir/sub/x"]),
+        ("/*/sub", &["sub/x"]),
+        ("/*/*/x", &["x"]),
+        ("/*.none", &[]),
+        ("/none/*", &[]),
+        ("/a.c/*", &[]),
+        ("/we[[]ird", &["we[ird"]),
+        ("/.h*", &[".hidden"]),
+    ] {
+        check(&files, &copy(source, "/"), expected);
+    }
+    let plain = CopyOp { wildcard: false, ..copy("/we[ird", "/") };
+    check(&files, &plain, &["we[ird"]);
+    let root: Vec<String> = names(&files.tree(), &copy("/", "/")).unwrap();
+    assert_eq!(root.first().map(String::as_str), Some("/.hidden"));
+    assert_eq!(root.len(), 10);
+}
+
+#[test]
+fn what_is_missing_is_named_with_what_is_near() {
+    let files = Files::new(&["src/main.rs", "src/lib.rs", "README.md"]);
+    for (source, expected) in [
+        ("/src/mian.rs", &["/src/main.rs"][..]),
+        ("/scr/main.rs", &["/src"]),
+        ("/readme.md", &["/README.md"]),
+        ("/nothing-like-it", &[]),
+    ] {
+        match names(&files.tree(), &copy(source, "/")) {
+            Err(SelectError::Missing { source_path, nearest }) => {
+                assert_eq!(
+                    (source_path.as_str(), nearest),
+                    (source, expected.iter().map(|&s| s.to_owned()).collect())
+                );
+            }
+            other => panic!("{source}: {other:?}"),
+        }
+    }
+    let required = CopyOp { required: true, ..copy("/*.go", "/") };
+    assert!(matches!(names(&files.tree(), &required), Err(SelectError::Missing { .. })));
+    let bad = names(&files.tree(), &copy("/[a", "/"));
+    assert!(matches!(bad, Err(SelectError::Wildcard { .. })));
+}
+
+#[test]
+fn links_are_followed_in_sources_only() {
+    let files = Files::new(&["real/file", "real/dir/x"]);
+    files.symlink("link", "real");
+    files.symlink("real/inner", "file");
+    files.symlink("absolute", "/real/file");
+    files.symlink("climbing", "../../../real/dir");
+    files.symlink("dangling", "nowhere");
+    files.symlink("round", "round");
+    files.symlink("host", "/etc/passwd");
+    let inside = ["link/dir", "link/dir/x", "link/file", "link/inner"];
+    check(&files, &copy("/link", "/"), &inside);
+    check(&files, &copy("/link/file", "/"), &["file"]);
+    check(&files, &copy("/li*", "/"), &inside);
+    check(&files, &copy("/li*/file", "/"), &[]);
+    check(&files, &copy("/link/f*", "/"), &["file"]);
+    check(&files, &copy("/absolute", "/"), &["absolute"]);
+    check(&files, &copy("/climbing", "/"), &["climbing/x"]);
+    for missing in ["/dangling", "/host", "/link/../etc/passwd"] {
+        let result = names(&files.tree(), &copy(missing, "/"));
+        assert!(matches!(result, Err(SelectError::Missing { .. })), "{missing}: {result:?}");
+    }
+    let round = names(&files.tree(), &copy("/round", "/"));
+    assert!(matches!(round, Err(SelectError::TooManyLinks { .. })));
+    let all = select(&files.tree(), &copy("/", "/")).unwrap();
+    let host = all.entries().find(|entry| entry.dest == b"host").unwrap();
+    assert_eq!(host.node, Node::Symlink { target: b"/etc/passwd".to_vec() });
+}
+
+#[test]
+fn ignored_paths_are_as_good_as_absent() {
+    let files = Files::new(&["keep/a", "keep/b", "drop/a", "drop/deep/b", "top", "empty/x"]);
+    files.symlink("link", "drop");
+    let all = &["/drop", "/drop/deep", "/drop/deep/b", "/keep", "/keep/a", "/top"][..];
+    for (source, patterns, expected) in [
+        ("/", &["*/a", "empty", "link", "!drop/deep", "keep/b", "!keep/a"][..], all),
+        ("/", &["*"], &[]),
+        ("/", &["**", "!top"], &["/top"]),
+        ("/", &["*", "!drop/deep/*"], &["/drop", "/drop/deep", "/drop/deep/b"]),
+        ("/drop", &["drop", "!drop/a"], &["drop/a"]),
+        ("/*", &["*", "!top", "!drop/a"], &["drop/a", "top"]),
+        ("/k*", &["keep"], &[]),
+        ("/keep/*", &["keep/a"], &["b"]),
+    ] {
+        check(&files, &ignoring(source, patterns), expected);
+    }
+    for (source, patterns) in [
+        ("/top", &["top"][..]),
+        ("/keep/a", &["keep"]),
+        ("/keep", &["keep"]),
+        ("/keep", &["**", "!keep/nothing"]),
+        ("/link", &["drop"]),
+        ("/link", &["link"]),
+    ] {
+        let result = names(&files.tree(), &ignoring(source, patterns));
+        assert!(
+            matches!(result, Err(SelectError::Ignored { .. })),
+            "{source} {patterns:?} {result:?}"
+        );
+    }
+}
+
+#[test]
+fn excluded_paths_are_those_below_the_source() {
+    let files = Files::new(&["src/a.txt", "src/b.md", "src/sub/c.txt", "x.txt", "y.md"]);
+    for (source, patterns, expected) in [
+        ("/src", &["*.txt"][..], &["src/b.md", "src/sub", "src/sub/c.txt"][..]),
+        ("/src", &["**/*.txt"], &["src/b.md", "src/sub"]),
+        ("/src", &["sub"], &["src/a.txt", "src/b.md"]),
+        ("/src", &["*", "!sub/c.txt"], &["src/sub", "src/sub/c.txt"]),
+        ("/src", &["src/a.txt"], &["src/a.txt", "src/b.md", "src/sub", "src/sub/c.txt"]),
+        ("/*.*", &["*.txt"], &["y.md"]),
+        ("/x.txt", &["*.txt"], &[]),
+    ] {
+        check(&files, &excluding(source, patterns), expected);
+    }
+}
+
+#[test]
+fn parents_are_made_from_the_pivot_on() {
+    let files = Files::new(&["a/b/c/file", "a/b/other"]);
+    files.mode("a/b", 0o700);
+    let made = |source: &str| {
+        let op = CopyOp { parents: true, ..copy(source, "/to/") };
+        let selection = select(&files.tree(), &op).unwrap();
+        let parents = selection.roots().iter().flat_map(|root| &root.parents);
+        let made =
+            parents.map(|p| format!("{} {:o}", String::from_utf8_lossy(&p.dest), p.meta.mode));
+        made.collect::<Vec<_>>()
+    };
+    assert_eq!(made("/a/b/other"), ["a 755", "a/b 700"]);
+    assert_eq!(made("/a/./b/other"), ["b 700"]);
+    assert_eq!(made("/a/./b/c"), ["b 700", "b/c 755"]);
+    assert_eq!(made("/a/b/*"), ["a 755", "a/b 700", "a/b/c 755", "a 755", "a/b 700"]);
+}
+
+/// A tree that keeps a list of the directories and files it was asked for.
+struct Watched<'a> {
+    tree: &'a dyn SourceTree,
+    touched: Mutex<Vec<String>>,
+}
+
+impl Watched<'_> {
+    fn note(&self, what: &str, path: &[u8]) {
+        self.touched.lock().unwrap().push(format!("{what} {}", String::from_utf8_lossy(path)));
+    }
+}
+
+impl SourceTree for Watched<'_> {
+    fn peek(&self, path: &[u8]) -> Result<Option<Peek>, SelectError> {
+        self.tree.peek(path)
+    }
+
+    fn entry(&self, path: &[u8]) -> Result<Option<Found>, SelectError> {
+        self.note("read", path);
+        self.tree.entry(path)
+    }
+
+    fn list(
+        &self,
+        dir: &[u8],
+        want: &mut dyn FnMut(&[u8], Kind) -> bool,
+    ) -> Result<Vec<Found>, SelectError> {
+        self.note("list", dir);
+        let found = self.tree.list(dir, want)?;
+        for found in &found {
+            self.note("read", &found.name);
+        }
+        Ok(found)
+    }
+
+    fn open(&self, path: &[u8]) -> Result<fs::File, SelectError> {
+        self.tree.open(path)
+    }
+
+    fn is_mutable(&self) -> bool {
+        self.tree.is_mutable()
+    }
+}
+
+#[test]
+fn nothing_is_touched_that_is_not_selected() {
+    let files = Files::new(&["src/a", "src/b.o", "target/deep/c", ".git/x", "docs/d"]);
+    let tree = files.tree();
+    let touched = |copy: &CopyOp| {
+        let watched = Watched { tree: &tree, touched: Mutex::default() };
+        select(&watched, copy).unwrap();
+        let mut touched = watched.touched.into_inner().unwrap();
+        touched.sort();
+        touched
+    };
+    assert_eq!(touched(&copy("/src", "/")), ["list src", "read a", "read b.o"]);
+    assert_eq!(touched(&copy("/src/a", "/")), ["read src/a"]);
+    let ignored = ignoring("/", &["target", ".git", "**/*.o", "docs/*", "!src/b.o.keep"]);
+    // `docs` itself is selected: it is copied empty.
+    assert_eq!(
+        touched(&ignored),
+        ["list ", "list docs", "list src", "read a", "read docs", "read src"]
+    );
+    assert_eq!(touched(&copy("/s*/a", "/")), ["list ", "list src", "read src/a"]);
+}
+
+#[test]
+fn unreadable_files_are_named_unless_ignored() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: this test gives up being root, and is not root");
+        return;
+    }
+    let files = Files::new(&["dir/secret", "open"]);
+    files.mode("dir/secret", 0);
+    files.mode("", 0o755);
+    let nobody = rustix::fs::Uid::from_raw(65534);
+    let drop_root = move |_| {
+        rustix::thread::set_thread_res_uid(nobody, nobody, nobody).expect("root may do this");
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).start_handler(drop_root);
+    let pool = pool.build().unwrap();
+    let error = pool.install(|| select(&files.tree(), &copy("/", "/"))).unwrap_err();
+    assert!(error.to_string().contains("dir/secret"), "{error}");
+    pool.install(|| select(&files.tree(), &ignoring("/", &["**/secret"]))).unwrap();
+    pool.install(|| select(&files.tree(), &copy("/open", "/"))).unwrap();
+}
+
+#[test]
+fn a_tree_as_deep_as_paths_allow() {
+    let files = Files::new(&[]);
+    let mut dir = rustix::fs::open(files.root(), rustix::fs::OFlags::PATH, 0.into()).unwrap();
+    for _ in 0..1500 {
+        rustix::fs::mkdirat(&dir, "d", 0o755.into()).unwrap();
+        dir = rustix::fs::openat(&dir, "d", rustix::fs::OFlags::PATH, 0.into()).unwrap();
+    }
+    assert_eq!(select(&files.tree(), &copy("/", "/")).unwrap().entries().count(), 1500);
+}
+
+#[test]
+fn names_of_one_file_stay_one_file() {
+    let files = Files::new(&["dir/b", "out"]);
+    for name in ["dir/a", "dir/sub-c"] {
+        fs::hard_link(files.path("dir/b"), files.path(name)).unwrap();
+    }
+    fs::hard_link(files.path("out"), files.path("dir/z")).unwrap();
+    let selection = select(&files.tree(), &copy("/dir", "/")).unwrap();
+    let nodes: Vec<&Node> = selection.entries().map(|entry| &entry.node).collect();
+    assert!(matches!(nodes[0], Node::File { .. }));
+    for node in &nodes[1..3] {
+        assert_eq!(**node, Node::Hardlink { to: b"a".to_vec() });
+    }
+    assert!(matches!(nodes[3], Node::File { .. }), "its other name is not selected");
+}
+
+#[test]
+fn a_stage_gives_what_a_context_does() {
+    let layers = Layers::new();
+    let fill = |writer: &mut LayerWriter| {
+        put_file(writer, "dir/sub/x", "x");
+        put_file(writer, "dir/a", "a");
+        put_link(writer, "link", "/dir");
+        writer.hardlink(b"dir/b", b"dir/a").unwrap();
+        put_file(writer, "gone", "");
+    };
+    let base = layers.layer(&[], fill);
+    let above = layers.layer(&[base], |writer| writer.whiteout(b"gone").unwrap());
+    let view = layers.view(&[base, above]);
+    let list = ["link/a", "link/b", "link/sub", "link/sub/x"];
+    assert_eq!(names(&view, &copy("/link", "/")).unwrap(), list);
+    assert!(matches!(names(&view, &copy("/gone", "/")), Err(SelectError::Missing { .. })));
+    let selection = select(&view, &copy("/dir", "/")).unwrap();
+    assert_eq!(selection.entries().nth(1).unwrap().node, Node::Hardlink { to: b"a".to_vec() });
+    let files = Files::new(&[]);
+    files.write("dir/sub/x", "x");
+    files.write("dir/a", "a");
+    fs::hard_link(files.path("dir/a"), files.path("dir/b")).unwrap();
+    for name in ["dir/a", "dir/sub/x"] {
+        files.mode(name, 0o644);
+    }
+    files.mode("dir/sub", 0o755);
+    assert_eq!(select(&files.tree(), &copy("/dir", "/")).unwrap().digest(), selection.digest());
+}
+
+#[derive(Debug, PartialEq)]
+enum Digests {
+    Move,
+    Stay,
+}
+use Digests::{Move, Stay};
+
+type Change = (&'static str, Digests, fn(&Files));
+
+/// One change at a time to a context, and whether the digest of COPY dir moves.
+const CHANGES: &[Change] = &[
+    ("content", Move, |files| files.write("dir/file", "dir/filE")),
+    ("length", Move, |files| files.write("dir/file", "more")),
+    ("a file's mode", Move, |files| files.mode("dir/file", 0o600)),
+    ("a set-id bit", Move, |files| files.mode("dir/file", 0o4644)),
+    ("a directory's mode", Move, |files| files.mode("dir/sub", 0o700)),
+    ("a new file", Move, |files| files.write("dir/new", "")),
+    ("a new directory", Move, |files| files.dir("dir/new")),
+    ("a name", Move, |files| fs::rename(files.path("dir/file"), files.path("dir/f")).unwrap()),
+    ("a place", Move, |files| {
+        fs::rename(files.path("dir/file"), files.path("dir/sub/file")).unwrap()
+    }),
+    ("a removal", Move, |files| fs::remove_file(files.path("dir/sub/x")).unwrap()),
+    ("a link's text", Move, |files| {
+        fs::remove_file(files.path("dir/link")).unwrap();
+        files.symlink("dir/link", "sub");
+    }),
+    ("a link in place of a file", Move, |files| {
+        fs::remove_file(files.path("dir/file")).unwrap();
+        files.symlink("dir/file", "file");
+    }),
+    ("an attribute", Move, |files| {
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(files.path("dir/file"), "user.a", b"1", flags).unwrap();
+    }),
+    ("one file under two names", Move, |files| {
+        fs::remove_file(files.path("dir/twin")).unwrap();
+        fs::hard_link(files.path("dir/file"), files.path("dir/twin")).unwrap();
+    }),
+    ("modification times", Stay, |files| {
+        for name in ["dir/file", "dir/sub", "dir"] {
+            fs::File::open(files.path(name)).unwrap().set_modified(UNIX_EPOCH).unwrap();
+        }
+    }),
+    ("the mode of the copied directory", Stay, |files| files.mode("dir", 0o700)),
+    ("what is beside", Stay, |files| files.write("beside", "changed")),
+    ("a socket", Stay, |files| {
+        drop(std::os::unix::net::UnixListener::bind(files.path("dir/socket")).unwrap());
+    }),
+    ("the same content written again", Stay, |files| {
+        fs::remove_file(files.path("dir/file")).unwrap();
+        files.write("dir/file", "dir/file");
+        files.mode("dir/file", 0o644);
+    }),
+    ("the context's owners", Stay, |files| {
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(files.path("dir/file"), Some(1), Some(2)).unwrap();
+        } else {
+            eprintln!("SKIPPED: only root can give files away");
+        }
+    }),
+];
+
+#[test]
+fn the_digest_covers_what_is_copied() {
+    for (what, expected, change) in CHANGES {
+        let files = Files::new(&["dir/file", "dir/sub/x", "beside"]);
+        files.write("dir/twin", "dir/file");
+        files.symlink("dir/link", "file");
+        for name in ["dir/file", "dir/twin", "dir/sub/x"] {
+            files.mode(name, 0o644);
+        }
+        let digest = || select(&files.tree(), &copy("/dir", "/")).unwrap().digest();
+        let before = digest();
+        assert_eq!(digest(), before, "the same twice");
+        change(&files);
+        let moved = if digest() == before { Stay } else { Move };
+        assert_eq!(&moved, expected, "{what}");
+    }
+}
+
+/// What the op itself gives is not read, and so is no part of the digest.
+#[test]
+fn the_digest_leaves_out_what_the_op_overrides() {
+    let layers = Layers::new();
+    let with = |mode, uid, gid, mtime: i64| {
+        let layer = layers.layer(&[], |writer| {
+            let content = crate::layer::Content::Bytes(b"x");
+            let time = Mtime { secs: mtime, nanos: 0 };
+            writer.file(b"dir/file", &meta(mode, uid, gid), time, content).unwrap();
+            put_link(writer, "dir/link", "file");
+        });
+        layers.view(&[layer])
+    };
+    let plain = copy("/dir", "/");
+    let owned = CopyOp { owner: Some(OwnerSpec("5".to_owned())), ..plain.clone() };
+    let fixed = CopyOp { mode: Some(ModeSpec::Octal(0o600)), ..plain.clone() };
+    let symbolic = CopyOp { mode: Some(ModeSpec::Symbolic("u+x".to_owned())), ..plain.clone() };
+    let base = with(0o644, 1, 2, 0);
+    for (what, other, expected) in [
+        ("user", with(0o644, 9, 2, 0), [Move, Stay, Move, Move]),
+        ("group", with(0o644, 1, 9, 0), [Move, Stay, Move, Move]),
+        ("mode", with(0o600, 1, 2, 0), [Move, Move, Stay, Move]),
+        ("time", with(0o644, 1, 2, 9), [Stay, Stay, Stay, Stay]),
+    ] {
+        for (op, expected) in [&plain, &owned, &fixed, &symbolic].into_iter().zip(expected) {
+            let digest = |view| select(view, op).unwrap().digest();
+            let moved = if digest(&base) == digest(&other) { Stay } else { Move };
+            assert_eq!(moved, expected, "{what} {op:?}");
+        }
+    }
+}
+
+#[test]
+fn a_single_files_name_counts_and_a_directorys_does_not() {
+    let files = Files::new(&[]);
+    for name in ["a", "b", "d/x", "e/x"] {
+        files.write(name, "same");
+    }
+    let digest = |source| select(&files.tree(), &copy(source, "/")).unwrap().digest();
+    assert_ne!(digest("/a"), digest("/b"));
+    assert_eq!(digest("/d"), digest("/e"));
+    assert_ne!(digest("/d"), digest("/d/x"));
+    assert_ne!(digest("/no*"), digest("/d"));
+}
+
+#[test]
+fn files_alone_may_be_archives() {
+    let layers = Layers::new();
+    let layer = layers.layer(&[], |writer| {
+        put_file_as(writer, "dir/a.tar", "x", &meta(0o600, 1, 1));
+        put_link(writer, "link.tar", "dir/a.tar");
+    });
+    let view = layers.view(&[layer]);
+    let file = |source| {
+        let selection = select(&view, &copy(source, "/")).unwrap();
+        selection.roots()[0].file().map(|file| file.source.clone())
+    };
+    assert_eq!(file("/link.tar"), Some(b"dir/a.tar".to_vec()));
+    assert_eq!(file("/dir"), None);
+}

@@ -1,0 +1,201 @@
+//! Reading everything below a matched directory, level by level, in parallel across directories.
+//!
+//! Level by level rather than by recursion: a tree as deep as paths allow must not exhaust a thread's
+//! stack. Directories that patterns leave out whole are not opened.
+
+use std::collections::HashMap;
+
+use kiln_ir::{PatternSet, Verdict};
+use rayon::prelude::*;
+
+use super::matches::Match;
+use super::{Found, Kind, LinkId, RootContent, SelectError, Selected, SourceTree};
+use crate::tree::{Node, paths};
+
+/// What is walked, and what is left out of it.
+pub(super) struct Walk<'a, T> {
+    pub(super) tree: &'a T,
+    /// Of paths in the tree.
+    pub(super) ignore: &'a PatternSet,
+    /// Of paths below the copied directory.
+    pub(super) exclude: &'a PatternSet,
+}
+
+/// A path with what the patterns say of it.
+#[derive(Debug, Default)]
+struct Place {
+    source: Vec<u8>,
+    dest: Vec<u8>,
+    ignore: Verdict,
+    exclude: Verdict,
+}
+
+impl Place {
+    fn is_left_out(&self) -> bool {
+        self.ignore.is_excluded() || self.exclude.is_excluded()
+    }
+}
+
+/// One child of a walked directory.
+struct Child {
+    place: Place,
+    found: Found,
+    /// For a directory: its index among the walked ones.
+    walked_as: Option<usize>,
+    /// Whether it is selected, or needed for what is.
+    taken: bool,
+}
+
+impl<T: SourceTree> Walk<'_, T> {
+    /// What a match gives; nothing when patterns leave all of it out.
+    pub(super) fn root(&self, matched: &Match) -> Result<Option<RootContent>, SelectError> {
+        let place = Place {
+            source: matched.path.clone(),
+            ignore: matched.verdict.clone(),
+            ..Place::default()
+        };
+        if !matched.is_dir {
+            return self.single(place, matched);
+        }
+        let left_out = place.is_left_out();
+        let entries = self.directory(place)?;
+        Ok((!left_out || !entries.is_empty()).then_some(RootContent::Directory(entries)))
+    }
+
+    fn single(&self, place: Place, matched: &Match) -> Result<Option<RootContent>, SelectError> {
+        let name = String::from_utf8_lossy(matched.written_name());
+        if place.is_left_out() || self.exclude.excluded(&name) {
+            return Ok(None);
+        }
+        let gone = || SelectError::Changed { path: super::shown(&matched.path) };
+        let found = self.tree.entry(&matched.path)?.ok_or_else(gone)?;
+        let single = Selected {
+            source: place.source,
+            dest: Vec::new(),
+            node: found.node,
+            meta: found.meta,
+            mtime: found.mtime,
+        };
+        Ok(Some(RootContent::Single(single)))
+    }
+
+    fn directory(&self, root: Place) -> Result<Vec<Selected>, SelectError> {
+        let mut walked: Vec<Vec<Child>> = vec![self.list(&root)?];
+        let mut level = 0..1;
+        while !level.is_empty() {
+            let mut below = Vec::new();
+            let mut next = walked.len();
+            for child in walked[level.clone()].iter_mut().flatten() {
+                if matches!(child.found.node, Node::Dir { .. }) {
+                    child.walked_as = Some(next);
+                    next += 1;
+                }
+            }
+            for child in walked[level.clone()].iter().flatten() {
+                below.extend(child.walked_as.map(|_| &child.place));
+            }
+            let lists: Result<Vec<Vec<Child>>, SelectError> =
+                below.into_par_iter().map(|place| self.list(place)).collect();
+            level = walked.len()..next;
+            walked.append(&mut lists?);
+        }
+        Ok(in_order(walked))
+    }
+
+    fn list(&self, dir: &Place) -> Result<Vec<Child>, SelectError> {
+        let mut wanted = Vec::new();
+        let found = self.tree.list(&dir.source, &mut |name, kind| {
+            let place = self.child(dir, name);
+            let wants = self.wants(&place, kind);
+            if wants {
+                wanted.push(place);
+            }
+            wants
+        })?;
+        // Both are in the order of names; what vanished meanwhile has a place but was not found.
+        let mut wanted = wanted.into_iter();
+        let mut children = Vec::with_capacity(found.len());
+        for found in found {
+            let place = wanted.find(|place| paths::split(&place.source).1 == found.name.as_slice());
+            if let Some(place) = place.filter(|_| found.node != Node::Socket) {
+                let taken = !place.is_left_out();
+                children.push(Child { place, found, walked_as: None, taken });
+            }
+        }
+        Ok(children)
+    }
+
+    fn child(&self, dir: &Place, name: &[u8]) -> Place {
+        let below = |patterns: &PatternSet, parent: &Verdict, path: &[u8]| {
+            if patterns.is_empty() {
+                return Verdict::default();
+            }
+            patterns.below(parent, &String::from_utf8_lossy(path))
+        };
+        let source = paths::join(&dir.source, name);
+        let dest = paths::join(&dir.dest, name);
+        let ignore = below(self.ignore, &dir.ignore, &source);
+        let exclude = below(self.exclude, &dir.exclude, &dest);
+        Place { source, dest, ignore, exclude }
+    }
+
+    /// Whether to look at a child at all: it is selected, or something below it may be.
+    fn wants(&self, place: &Place, kind: Kind) -> bool {
+        let may_hold = |patterns: &PatternSet, verdict: &Verdict, path: &[u8]| {
+            !verdict.is_excluded() || patterns.may_reinclude_below(&String::from_utf8_lossy(path))
+        };
+        if kind != Kind::Dir {
+            return !place.is_left_out();
+        }
+        may_hold(self.ignore, &place.ignore, &place.source)
+            && may_hold(self.exclude, &place.exclude, &place.dest)
+    }
+}
+
+/// Puts the lists together depth first, without the directories that nothing came of, and joins the names
+/// of one file.
+fn in_order(mut walked: Vec<Vec<Child>>) -> Vec<Selected> {
+    // Children have higher indices than their parents: from the end, each list is judged before the one
+    // that its directory is in.
+    for index in (0..walked.len()).rev() {
+        let (above, below) = walked.split_at_mut(index + 1);
+        for child in &mut above[index] {
+            if let Some(list) = child.walked_as.filter(|_| !child.taken) {
+                child.taken = below[list - index - 1].iter().any(|below| below.taken);
+            }
+        }
+    }
+    let mut ordered = Vec::with_capacity(walked.iter().map(Vec::len).sum());
+    let mut files: HashMap<LinkId, Vec<u8>> = HashMap::new();
+    let mut lists: Vec<std::vec::IntoIter<Child>> = Vec::new();
+    lists.extend(walked.first_mut().map(|first| std::mem::take(first).into_iter()));
+    while let Some(list) = lists.last_mut() {
+        let Some(child) = list.next() else {
+            lists.pop();
+            continue;
+        };
+        if !child.taken {
+            continue;
+        }
+        lists.extend(child.walked_as.map(|index| std::mem::take(&mut walked[index]).into_iter()));
+        let Child { place, found, .. } = child;
+        let node = match found.link.and_then(|link| other_name(&mut files, link, &place.dest)) {
+            Some(to) => Node::Hardlink { to },
+            None => found.node,
+        };
+        let (source, dest) = (place.source, place.dest);
+        ordered.push(Selected { source, dest, node, meta: found.meta, mtime: found.mtime });
+    }
+    ordered
+}
+
+/// The first name of a file seen before under another.
+fn other_name(files: &mut HashMap<LinkId, Vec<u8>>, link: LinkId, dest: &[u8]) -> Option<Vec<u8>> {
+    match files.get(&link) {
+        Some(first) => Some(first.clone()),
+        None => {
+            files.insert(link, dest.to_vec());
+            None
+        }
+    }
+}
