@@ -1,1 +1,25 @@
-//! Kiln's registry.
+//! The distribution protocol: manifests and blobs from registries, verified.
+//!
+//! The face of the crate is synchronous; what is async stays behind it. Everything that a registry says
+//! is hostile until its digest matches: bodies are limited, credentials go to the host that they are for
+//! and to no other, and nothing is unpacked here.
+
+mod auth;
+mod challenge;
+mod client;
+mod config;
+mod credentials;
+mod endpoint;
+mod error;
+#[cfg(feature = "fake")]
+mod fake;
+mod fetch;
+mod transport;
+
+pub use challenge::{Challenge, parse_challenges};
+pub use client::{Client, Resolved};
+pub use config::{HostConfig, RegistryConfig};
+pub use credentials::{Credential, Credentials};
+pub use error::{Attempt, RegistryError};
+#[cfg(feature = "fake")]
+pub use fake::{FakeRegistry, Fault, FaultKind, Login, SeenRequest};

@@ -1,0 +1,94 @@
+//! The synchronous face of the crate.
+
+use std::io::Write;
+
+use kiln_image::{Descriptor, DigestWriter, Document, ImageRef, OciDigest};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::fetch::{Download, Session};
+use crate::{Credentials, RegistryConfig, RegistryError};
+
+/// A client of every registry. It may be used from several threads at once, each waiting for its own
+/// request; it must not be used from within an asynchronous task.
+#[derive(Debug)]
+pub struct Client {
+    session: Session,
+    runtime: Runtime,
+}
+
+/// A manifest or an index, verified and read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// The digest of `bytes`.
+    pub digest: OciDigest,
+    /// The media type, as the document or else the registry states it.
+    pub media_type: String,
+    /// The document as it came.
+    pub bytes: Vec<u8>,
+    /// The document as it reads.
+    pub document: Document,
+}
+
+impl Client {
+    /// Makes a client; nothing is asked yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the threads of the network's runtime cannot be started.
+    pub fn new(config: RegistryConfig, credentials: Credentials) -> Result<Self, RegistryError> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("kiln-registry")
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(|source| RegistryError::Runtime { source })?;
+        Ok(Self { session: Session::new(config, credentials), runtime })
+    }
+
+    /// Fetches the manifest or index that a name means: by its digest if it has one, else by its tag.
+    ///
+    /// # Errors
+    ///
+    /// Fails when no mirror and not the registry has it, lets one have it, or can be reached; and when
+    /// what comes has another digest, is larger than 4 MiB, or is no document of an image.
+    pub fn resolve(&self, image: &ImageRef) -> Result<Resolved, RegistryError> {
+        self.runtime.block_on(self.session.document(image, image.digest()))
+    }
+
+    /// Fetches a manifest of an image's repository by its digest.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::resolve`].
+    pub fn manifest(
+        &self,
+        image: &ImageRef,
+        digest: &OciDigest,
+    ) -> Result<Resolved, RegistryError> {
+        self.runtime.block_on(self.session.document(image, Some(*digest)))
+    }
+
+    /// Fetches a blob of an image's repository, writing it to `out` as it comes; `progress` is told how
+    /// many bytes were written so far in all.
+    ///
+    /// What breaks off is taken up again where it ended, at another host if need be. `out` holds nothing
+    /// of worth until this returns: the digest is known at the end only. After a mismatch the host that
+    /// sent it is not asked for that blob again, so that a second call with a fresh `out` goes to the
+    /// next. An error of `out` ends the download, which is how a caller cancels it.
+    ///
+    /// # Errors
+    ///
+    /// Fails when no host has the blob, lets one have it, or can be reached; when it has another digest
+    /// or more bytes than the descriptor says; and when `out` fails.
+    pub fn fetch_blob(
+        &self,
+        image: &ImageRef,
+        blob: &Descriptor,
+        out: &mut dyn Write,
+        progress: &dyn Fn(u64),
+    ) -> Result<(), RegistryError> {
+        let out = DigestWriter::new(Box::new(out) as Box<dyn Write + '_>);
+        self.runtime.block_on(self.session.blob(Download { image, blob, out, progress }))
+    }
+}
