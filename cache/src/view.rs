@@ -100,10 +100,7 @@ impl View {
     /// # Errors
     /// [`CacheError::TooManyLinks`].
     pub fn resolve(&self, path: &[u8], last: LastLink) -> Result<Vec<u8>, CacheError> {
-        resolve(path, last, |path| match &self.lookup(path)?.entry.node {
-            Node::Symlink { target } => Some(target.as_slice()),
-            _ => None,
-        })
+        resolve(path, last, |path| self.lookup(path)?.entry.node.link_target())
     }
 
     /// What is directly in `dir`, in byte order; nothing when it is no directory.
@@ -204,3 +201,6 @@ fn ask<'a>(manifest: &'a Manifest, path: &[u8]) -> Answer<'a> {
     }
     Answer::Silent
 }
+
+#[cfg(test)]
+mod tests;

@@ -128,11 +128,7 @@ fn copy_stream(out: BorrowedFd<'_>, reader: &mut dyn Read) -> Result<Copied, Cop
     })
 }
 
-fn copy_file(
-    out: BorrowedFd<'_>,
-    file: BorrowedFd<'_>,
-    known: Known,
-) -> Result<Copied, CopyError> {
+fn copy_file(out: BorrowedFd<'_>, file: BorrowedFd<'_>, known: Known) -> Result<Copied, CopyError> {
     let stat = rustix::fs::fstat(file)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(CopyError::Changed);
@@ -159,11 +155,12 @@ fn copy_file(
             sink.finish()?
         }
     };
-    match known {
-        Known::Expected(expected) if expected != digest => Err(CopyError::Changed),
-        Known::Certain(_) if copied_bytes != size_bytes => Err(CopyError::Changed),
-        _ => Ok((digest, copied_bytes)),
-    }
+    let changed = match known {
+        Known::Nothing => false,
+        Known::Expected(expected) => expected != digest,
+        Known::Certain(_) => copied_bytes != size_bytes,
+    };
+    if changed { Err(CopyError::Changed) } else { Ok((digest, copied_bytes)) }
 }
 
 /// Hands all of a file on in chunks; a file that grows is taken as long as it was.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, CWD, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid, UTIME_OMIT,
+    AtFlags, CWD, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid,
     XattrFlags,
 };
 use rustix::io::Errno;
@@ -21,15 +21,12 @@ const OPAQUE: &str = "user.overlay.opaque";
 /// The kernel's limit on a list of names and on a value.
 const XATTR_MAX_BYTES: usize = 64 * 1024;
 
-const DIR: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
+const DIR: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Opens a directory by its path on this machine.
 pub(super) fn open_dir(path: &Path) -> Result<OwnedFd, CacheError> {
-    rustix::fs::open(path, DIR, Mode::empty())
-        .map_err(CacheError::io("open the directory", path))
+    rustix::fs::open(path, DIR, Mode::empty()).map_err(CacheError::io("open the directory", path))
 }
 
 /// Opens a directory inside another.
@@ -40,8 +37,7 @@ pub(super) fn open_dir_at(dir: impl AsFd, name: impl Arg) -> rustix::io::Result<
 /// Opens a file for reading by its path in a layer, following no link and leaving the layer by none.
 pub(crate) fn open_below(root: impl AsFd, path: &[u8]) -> Result<OwnedFd, CacheError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    openat_below(root, path, flags)
-        .map_err(CacheError::io("open in a layer", paths::host(path)))
+    openat_below(root, path, flags).map_err(CacheError::io("open in a layer", paths::host(path)))
 }
 
 /// Opens a directory by its path in a layer; empty for the root.
@@ -56,7 +52,10 @@ fn openat_below(root: impl AsFd, path: &[u8], flags: OFlags) -> rustix::io::Resu
 
 /// Opens what should be a regular file, without waiting for a pipe and, where it is allowed, without
 /// touching its access time.
-pub(super) fn open_file_at(dir: BorrowedFd<'_>, name: impl Arg + Copy) -> rustix::io::Result<OwnedFd> {
+pub(super) fn open_file_at(
+    dir: BorrowedFd<'_>,
+    name: impl Arg + Copy,
+) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     match rustix::fs::openat(dir, name, flags | OFlags::NOATIME, Mode::empty()) {
         Err(Errno::PERM) => rustix::fs::openat(dir, name, flags, Mode::empty()),
@@ -66,7 +65,12 @@ pub(super) fn open_file_at(dir: BorrowedFd<'_>, name: impl Arg + Copy) -> rustix
 
 /// What an inode says of itself, without extended attributes.
 pub(super) fn meta_of(stat: &Stat) -> Meta {
-    Meta { mode: stat.st_mode & 0o7777, uid: stat.st_uid, gid: stat.st_gid, xattrs: BTreeMap::new() }
+    Meta {
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        xattrs: BTreeMap::new(),
+    }
 }
 
 /// When the content of an inode last changed.
@@ -191,8 +195,21 @@ impl Creator {
         Ok(rustix::fs::futimens(dir, &times(mtime))?)
     }
 
-    /// Gives a link, a device or a pipe its metadata.
+    /// Gives a device or a pipe its metadata.
     pub(super) fn finish_special(
+        self,
+        dir: BorrowedFd<'_>,
+        name: &CString,
+        meta: &Meta,
+        mtime: Mtime,
+    ) -> io::Result<()> {
+        self.finish_link(dir, name, meta, mtime)?;
+        // Last, as changing the owner clears the set-id bits.
+        Ok(rustix::fs::chmodat(dir, name, Mode::from_raw_mode(meta.mode), AtFlags::empty())?)
+    }
+
+    /// Gives a symbolic link its metadata.
+    pub(super) fn finish_link(
         self,
         dir: BorrowedFd<'_>,
         name: &CString,

@@ -27,9 +27,10 @@ use std::{fs, io};
 use kiln_ir::Digest;
 use rustix::fd::OwnedFd;
 
-pub use content::{Content, Known};
 pub(crate) use content::digest_file;
+pub use content::{Content, Known};
 pub(crate) use disk::open_below;
+pub(crate) use remove::remove_tree;
 pub use staging::Staging;
 pub use writer::{LayerWriter, NewFile};
 
@@ -120,11 +121,7 @@ impl LayerStore {
     ///
     /// # Errors
     /// When a file cannot be read, a lower layer is not in the store, or the disk is full.
-    pub fn commit_upper(
-        &self,
-        staging: Staging,
-        lowers: &[Digest],
-    ) -> Result<Digest, CacheError> {
+    pub fn commit_upper(&self, staging: Staging, lowers: &[Digest]) -> Result<Digest, CacheError> {
         commit::commit_upper(self, staging, lowers)
     }
 
@@ -197,3 +194,6 @@ impl LayerStore {
 fn is_taken(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists)
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use std::path::Path;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Mode, RawDir};
+use rustix::fs::{AtFlags, FileType, Mode, RawDir, SeekFrom};
 use rustix::io::Errno;
 
 use super::disk::{HOST, open_dir_at};
@@ -35,7 +35,9 @@ pub(crate) fn remove_tree(path: &Path) -> Result<(), CacheError> {
 pub(super) fn empty_dir(root: &OwnedFd) -> io::Result<()> {
     let mut moved = 0_u64;
     // What was too deep has been moved up into the root, where the next round finds it.
-    while remove_children(root, root, 0, &mut moved)? > 0 {}
+    while remove_children(root, root, 0, &mut moved)? > 0 {
+        rustix::fs::seek(root, SeekFrom::Start(0))?;
+    }
     Ok(())
 }
 

@@ -174,8 +174,8 @@ impl Walk<'_> {
     fn read_dir(&self, dir: &OwnedFd, path: Vec<u8>) -> Result<Scanned, CacheError> {
         let stat = rustix::fs::fstat(dir).map_err(self.failed("look at", &path))?;
         let mut meta = disk::meta_of(&stat);
-        let xattrs = disk::take_xattrs(dir.as_fd())
-            .map_err(self.failed("read the attributes of", &path))?;
+        let xattrs =
+            disk::take_xattrs(dir.as_fd()).map_err(self.failed("read the attributes of", &path))?;
         meta.xattrs = xattrs.kept;
         let node = Node::Dir { opaque: xattrs.opaque };
         let entry = Entry { path, node, meta, mtime: disk::mtime_of(&stat) };
@@ -194,8 +194,7 @@ impl Walk<'_> {
         }
         let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(self.failed("look at", &path))?;
-        let (major, minor) =
-            (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+        let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
         let node = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => return self.read_file(dir, name, path),
             FileType::Symlink => Node::Symlink {

@@ -93,10 +93,7 @@ impl LayerWriter {
     /// # Errors
     /// [`CacheError::TooManyLinks`].
     pub fn resolve(&self, path: &[u8], last: LastLink) -> Result<Vec<u8>, CacheError> {
-        resolve(path, last, |path| match self.get(path)?.0 {
-            Node::Symlink { target } => Some(target.as_slice()),
-            _ => None,
-        })
+        resolve(path, last, |path| self.get(path)?.0.link_target())
     }
 
     /// What is at `path`, in the layer so far or in what it lies on; nothing for the root, which has no
@@ -237,7 +234,7 @@ impl LayerWriter {
         let (dir, name) = (self.dir_of(path)?, c_name(paths::split(path).1));
         rustix::fs::symlinkat(target, &dir, &name)
             .map_err(io::Error::from)
-            .and_then(|()| self.creator.finish_special(dir.as_fd(), &name, &meta, mtime))
+            .and_then(|()| self.creator.finish_link(dir.as_fd(), &name, &meta, mtime))
             .map_err(CacheError::io("make the link", paths::host(path)))?;
         self.put(path, Node::Symlink { target: target.to_vec() }, meta, mtime);
         Ok(())
@@ -258,10 +255,11 @@ impl LayerWriter {
             }
             Some((node, meta, mtime)) => (node.clone(), meta.clone(), mtime),
         };
-        match &node {
-            Node::Symlink { target } => return self.symlink(path, target, &meta, mtime),
-            Node::File { .. } | Node::Hardlink { .. } => {}
-            _ => return self.special(path, &node, &meta, mtime),
+        if let Some(target) = node.link_target() {
+            return self.symlink(path, target, &meta, mtime);
+        }
+        if !matches!(node, Node::File { .. } | Node::Hardlink { .. }) {
+            return self.special(path, &node, &meta, mtime);
         }
         if !self.slots.contains_key(to) {
             let source = self.lowers.open(to)?;
@@ -306,22 +304,23 @@ impl LayerWriter {
             Node::BlockDevice { major, minor } => (FileType::BlockDevice, major, minor),
             Node::Fifo => (FileType::Fifo, 0, 0),
             Node::Socket => return Ok(()),
-            _ => return Err(bad(path, "is neither a device nor a pipe")),
+            Node::Dir { .. }
+            | Node::File { .. }
+            | Node::Symlink { .. }
+            | Node::Hardlink { .. }
+            | Node::Whiteout => return Err(bad(path, "is neither a device nor a pipe")),
         };
         let meta = Meta { xattrs: BTreeMap::new(), ..clean(meta) };
         self.prepare(path, mtime)?;
         let (dir, name) = (self.dir_of(path)?, c_name(paths::split(path).1));
         let device = rustix::fs::makedev(major, minor);
-        let failed = |error: io::Error| {
-            CacheError::io("make the device or pipe", paths::host(path))(error)
-        };
+        let failed =
+            |error: io::Error| CacheError::io("make the device or pipe", paths::host(path))(error);
         match rustix::fs::mknodat(&dir, &name, kind, Creator::create_mode(&meta), device) {
             Err(rustix::io::Errno::PERM) if kind != FileType::Fifo => {}
             made => {
                 made.map_err(|error| failed(error.into()))?;
-                self.creator
-                    .finish_special(dir.as_fd(), &name, &meta, mtime)
-                    .map_err(failed)?;
+                self.creator.finish_special(dir.as_fd(), &name, &meta, mtime).map_err(failed)?;
             }
         }
         self.put(path, node.clone(), meta, mtime);

@@ -93,6 +93,24 @@ pub struct Mtime {
     pub nanos: u32,
 }
 
+impl Node {
+    /// What a symbolic link says; nothing for all else.
+    #[must_use]
+    pub fn link_target(&self) -> Option<&[u8]> {
+        if let Self::Symlink { target } = self { Some(target) } else { None }
+    }
+
+    /// A file's digest and length in bytes; nothing for all else, even for a hard link.
+    #[must_use]
+    pub fn file(&self) -> Option<(Digest, u64)> {
+        if let Self::File { digest, size_bytes } = self {
+            Some((*digest, *size_bytes))
+        } else {
+            None
+        }
+    }
+}
+
 impl Entry {
     /// Whether this is a directory.
     #[must_use]

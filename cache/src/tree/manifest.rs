@@ -47,14 +47,13 @@ impl Manifest {
                 }
                 parent = above;
             }
-            match &entry.node {
-                Node::Hardlink { to } if *to >= entry.path || !self.get(to).is_some_and(is_file) => {
-                    return bad("is a hard link to no file of its layer");
-                }
-                Node::Symlink { target } if !Self::is_link_text(target) => {
-                    return bad("is a symbolic link without a usable target");
-                }
-                _ => {}
+            if let Node::Hardlink { to } = &entry.node
+                && (*to >= entry.path || self.get(to).and_then(|file| file.node.file()).is_none())
+            {
+                return bad("is a hard link to no file of its layer");
+            }
+            if entry.node.link_target().is_some_and(|target| !Self::is_link_text(target)) {
+                return bad("is a symbolic link without a usable target");
             }
             last = Some(&entry.path);
         }
@@ -104,24 +103,17 @@ impl Manifest {
     /// The content of a file or of a hard link to one: its digest and length in bytes.
     #[must_use]
     pub fn content(&self, entry: &Entry) -> Option<(Digest, u64)> {
-        match &entry.node {
-            Node::File { digest, size_bytes } => Some((*digest, *size_bytes)),
-            Node::Hardlink { to } => match self.get(to)?.node {
-                Node::File { digest, size_bytes } => Some((digest, size_bytes)),
-                _ => None,
-            },
-            _ => None,
+        if let Node::Hardlink { to } = &entry.node {
+            return self.get(to)?.node.file();
         }
+        entry.node.file()
     }
 
     /// The lengths of all files, each counted once, in bytes.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
-        let sizes = self.entries.iter().map(|entry| match entry.node {
-            Node::File { size_bytes, .. } => size_bytes,
-            _ => 0,
-        });
-        sizes.fold(0, u64::saturating_add)
+        let files = self.entries.iter().filter_map(|entry| entry.node.file());
+        files.fold(0, |sum, (_, size_bytes)| sum.saturating_add(size_bytes))
     }
 
     /// The layer's identity: everything but modification times.
@@ -162,10 +154,6 @@ impl Manifest {
         let rest = &self.entries[start..];
         &rest[..rest.partition_point(|entry| entry.path.starts_with(prefix))]
     }
-}
-
-fn is_file(entry: &Entry) -> bool {
-    matches!(entry.node, Node::File { .. })
 }
 
 /// A path for a message.

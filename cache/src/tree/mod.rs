@@ -13,3 +13,6 @@ pub use manifest::Manifest;
 pub(crate) use manifest::lossy;
 pub use resolve::LastLink;
 pub(crate) use resolve::resolve;
+
+#[cfg(test)]
+mod tests;

@@ -35,10 +35,7 @@ pub(crate) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
 
 /// The proper ancestors from the top down, without the root: `a`, `a/b` for `a/b/c`.
 pub(crate) fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    path.iter()
-        .enumerate()
-        .filter(|&(_, &byte)| byte == b'/')
-        .map(|(slash, _)| &path[..slash])
+    path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(slash, _)| &path[..slash])
 }
 
 /// Whether `path` may name an entry: relative, clean, neither empty nor too long.
@@ -47,9 +44,7 @@ pub(crate) fn is_clean(path: &[u8]) -> bool {
 }
 
 fn is_name(name: &[u8]) -> bool {
-    !matches!(name, b"" | b"." | b"..")
-        && name.len() <= NAME_MAX_BYTES
-        && !name.contains(&0)
+    !matches!(name, b"" | b"." | b"..") && name.len() <= NAME_MAX_BYTES && !name.contains(&0)
 }
 
 #[cfg(test)]

@@ -89,10 +89,7 @@ mod tests {
             assert_eq!(at(path.as_bytes(), LastLink::Follow).unwrap(), followed, "{path}");
             assert_eq!(at(path.as_bytes(), LastLink::Keep).unwrap(), kept, "{path}");
         }
-        assert!(matches!(
-            at(b"etc/loop", LastLink::Follow),
-            Err(CacheError::TooManyLinks { .. })
-        ));
+        assert!(matches!(at(b"etc/loop", LastLink::Follow), Err(CacheError::TooManyLinks { .. })));
         assert_eq!(at(b"etc/loop", LastLink::Keep).unwrap(), "etc/loop");
     }
 }

@@ -139,10 +139,8 @@ impl LayerWriter {
     /// Gives a directory its metadata, now that nothing is written to it any more.
     pub(super) fn finish_dir(&self, path: &[u8], slot: &Slot) -> Result<(), CacheError> {
         let dir = self.open_dir(path)?;
-        let marked = match slot.node {
-            Node::Dir { opaque: true } => disk::set_opaque(dir.as_fd()),
-            _ => Ok(()),
-        };
+        let opaque = slot.node == Node::Dir { opaque: true };
+        let marked = if opaque { disk::set_opaque(dir.as_fd()) } else { Ok(()) };
         marked
             .and_then(|()| self.creator.finish_dir(dir.as_fd(), &slot.meta, slot.mtime))
             .map_err(CacheError::io("set the metadata of", paths::host(path)))
