@@ -23,7 +23,7 @@ const CHECKPOINT_PAGES: u32 = 4096;
 
 /// A shared handle on `kiln.db`. Clones share one connection.
 #[derive(Debug, Clone)]
-pub struct Db {
+pub(super) struct Db {
     inner: Arc<Inner>,
 }
 
@@ -52,11 +52,11 @@ impl Db {
         })
     }
 
-    /// Runs queries. `step` names them in errors: `read the stat cache`.
+    /// Runs queries. `step` names them in errors: `read a record`.
     ///
     /// # Errors
     /// [`CacheError::Sql`] with whatever the closure returns.
-    pub(crate) fn read<T>(
+    pub(super) fn read<T>(
         &self,
         step: &'static str,
         run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
@@ -68,7 +68,7 @@ impl Db {
     ///
     /// # Errors
     /// [`CacheError::Sql`] with whatever the closure returns; nothing is written then.
-    pub(crate) fn write<T>(
+    pub(super) fn write<T>(
         &self,
         step: &'static str,
         run: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
@@ -122,7 +122,7 @@ impl Db {
     }
 
     /// The database file.
-    pub(crate) fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.inner.path
     }
 

@@ -13,6 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::lock::{Sharing, attempt, is_at};
 use crate::CacheError;
+use crate::layer::remove_tree;
 
 /// A directory of one's own, kept from the sweep.
 #[derive(Debug)]
@@ -138,15 +139,10 @@ pub(super) fn delete_in_background(rubbish: Vec<Rubbish>) -> Option<JoinHandle<(
 
 fn delete(rubbish: &Rubbish) -> Result<(), CacheError> {
     let path = &rubbish.path;
-    let deleted = match std::fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => std::fs::remove_dir_all(path),
-        Ok(_) => std::fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match deleted {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(CacheError::io("delete", path)(error))
-        }
-        _ => Ok(()),
+    match std::fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => remove_tree(path),
+        Ok(_) => std::fs::remove_file(path).map_err(CacheError::io("delete", path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(CacheError::io("look at", path)(error)),
     }
 }

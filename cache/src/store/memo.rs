@@ -58,6 +58,34 @@ impl Store {
         Ok(())
     }
 
+    /// The layer that an image's archive was unpacked to; `diff_id` is the plain archive's digest. The
+    /// layer may be gone by now.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn unpacked(&self, diff_id: &str) -> Result<Option<Digest>, CacheError> {
+        let found: Option<[u8; 32]> = self.db.read("read an unpacked layer", |connection| {
+            connection
+                .prepare_cached("SELECT layer FROM unpacked WHERE diff_id = ?1")?
+                .query_row([diff_id], |row| row.get(0))
+                .optional()
+        })?;
+        Ok(found.map(Digest::from_bytes))
+    }
+
+    /// Remembers what an archive was unpacked to; see [`Self::unpacked`].
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn put_unpacked(&self, diff_id: &str, layer: &Digest) -> Result<(), CacheError> {
+        self.db.write("write an unpacked layer", |transaction| {
+            transaction
+                .prepare_cached("INSERT OR REPLACE INTO unpacked VALUES (?1, ?2)")?
+                .execute(params![diff_id, layer.as_bytes()])
+        })?;
+        Ok(())
+    }
+
     /// The digest of what a selection picks from a snapshot, if it was computed before. `selection` is a
     /// digest of all that says what is picked.
     ///

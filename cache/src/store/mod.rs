@@ -10,6 +10,7 @@
 //! | `mounts/<name>/` | cache mounts; see [`mounts`] |
 //! | `staging/<lease>/` | what a process is making; see [`lease`] |
 //! | `builds/<id>/` | what is kept of each build |
+//! | `contexts/` | what is remembered of build contexts' files, one file each |
 //! | `locks/` | files that are locked, and hold nothing |
 //!
 //! Invariants: a file or directory outside `staging/`, `mounts/` and `builds/` appears under its name
@@ -35,12 +36,12 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 pub use blobs::{BlobWriter, StoredBlob};
-pub use db::Db;
 pub use images::ImageRow;
 pub use mounts::{CacheMountGuard, CacheMountSpec};
 pub use records::{ActionLock, DiskStore, MemStore};
 
 use crate::CacheError;
+use db::Db;
 use lease::Lease;
 
 /// A store, opened. Share one per process by reference; every method may be called from any thread.
@@ -66,7 +67,7 @@ impl Store {
             create_directory(&at(part))?;
         }
         let lease = Lease::take(&at("staging"))?;
-        let db = schema::open(&at("kiln.db"), &at("locks"))?;
+        let db = schema::open(&at("kiln.db"), &at("locks"), &lease)?;
         let mut store = Self { root, db, lease, sweeper: None };
         store.ensure_layout()?;
         let mut rubbish = lease::dead(&store.root.join("staging"))?;
@@ -135,12 +136,6 @@ impl Store {
         DiskStore::new(self.db.clone(), &self.locks_dir())
     }
 
-    /// The database.
-    #[must_use]
-    pub fn db(&self) -> &Db {
-        &self.db
-    }
-
     /// Lets go of the store: deletes what this process was making, and waits for the sweep of what
     /// dead ones left.
     ///
@@ -188,3 +183,6 @@ fn signed(value: u64) -> i64 {
 fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;

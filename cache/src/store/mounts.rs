@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use kiln_ir::{CacheSharing, Digest};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use super::lock::{FileLock, Sharing, poll};
 use super::{Store, create_directory};
@@ -80,8 +81,11 @@ impl Store {
         let name = &Digest::of(id.as_bytes()).to_string()[..32];
         let cache = self.mounts_dir().join(name);
         if !cache.is_dir() {
-            create_directory(&cache)?;
-            self.replace(&cache.join("id"), id.as_bytes())?;
+            let staged = self.lease.fresh_path("cache");
+            create_directory(&staged)?;
+            let written = staged.join("id");
+            std::fs::write(&written, id).map_err(CacheError::io("write", &written))?;
+            put_in_place(&staged, &cache)?;
         }
         Ok(cache)
     }
@@ -98,11 +102,15 @@ impl Store {
         own(&staged, spec.uid, spec.gid)?;
         std::fs::set_permissions(&staged, Permissions::from_mode(spec.mode & 0o7777))
             .map_err(CacheError::io("set the mode of", &staged))?;
-        match renameat_with(CWD, &staged, CWD, path, RenameFlags::NOREPLACE) {
-            // Someone who shares the slot was first.
-            Err(rustix::io::Errno::EXIST) => Ok(()),
-            other => other.map_err(CacheError::io("put in place", path)),
-        }
+        put_in_place(&staged, path)
+    }
+}
+
+/// Gives a directory its name. Whoever shares it may have been first: theirs is as good.
+fn put_in_place(staged: &Path, path: &Path) -> Result<(), CacheError> {
+    match renameat_with(CWD, staged, CWD, path, RenameFlags::NOREPLACE) {
+        Err(Errno::EXIST) => Ok(()),
+        other => other.map_err(CacheError::io("put in place", path)),
     }
 }
 

@@ -4,12 +4,17 @@
 //! digests of OCI documents are texts; times are milliseconds since 1970 unless the name says otherwise.
 //! Rows with an `epoch` point to files and are described in [`durable`](super::durable).
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rusqlite::OptionalExtension;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use super::db::Db;
 use super::durable;
+use super::lease::Lease;
 use super::lock::FileLock;
 use crate::CacheError;
 
@@ -54,6 +59,11 @@ const MIGRATIONS: &[&str] = &["
         diff_id TEXT NOT NULL,
         PRIMARY KEY (layer, form)
     ) STRICT, WITHOUT ROWID;
+    -- Layers that archives of images were unpacked to, by the digest of the plain archive.
+    CREATE TABLE unpacked (
+        diff_id TEXT PRIMARY KEY,
+        layer BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
     -- Named images. The manifest is a blob.
     CREATE TABLE images (
         name TEXT PRIMARY KEY,
@@ -71,24 +81,16 @@ const MIGRATIONS: &[&str] = &["
         digest BLOB NOT NULL,
         PRIMARY KEY (snapshot, selection)
     ) STRICT, WITHOUT ROWID;
-    -- Contents of files outside the store, as long as stat(2) says the same of them.
-    CREATE TABLE stat_cache (
-        device INTEGER NOT NULL,
-        inode INTEGER NOT NULL,
-        size_bytes INTEGER NOT NULL,
-        mtime_ns INTEGER NOT NULL,
-        ctime_ns INTEGER NOT NULL,
-        mode INTEGER NOT NULL,
-        digest BLOB NOT NULL,
-        PRIMARY KEY (device, inode)
-    ) STRICT, WITHOUT ROWID;
 "];
 
 /// The newest format that this code reads and writes.
 const KNOWN: i64 = MIGRATIONS.len() as i64;
 
 /// Opens the database and brings its schema up to date; several processes may do so at once.
-pub(super) fn open(database: &Path, locks: &Path) -> Result<Db, CacheError> {
+pub(super) fn open(database: &Path, locks: &Path, lease: &Lease) -> Result<Db, CacheError> {
+    if !database.exists() {
+        create(database, lease)?;
+    }
     let db = Db::open(database)?;
     if version(&db)? != KNOWN {
         // Turning the log on does not wait for others by itself.
@@ -99,6 +101,24 @@ pub(super) fn open(database: &Path, locks: &Path) -> Result<Db, CacheError> {
         migrate(&db)?;
     }
     Ok(db)
+}
+
+/// Makes the file for its owner alone. It is closed before it has its name: closing a database file that
+/// SQLite has open elsewhere in the process would drop SQLite's locks.
+fn create(database: &Path, lease: &Lease) -> Result<(), CacheError> {
+    let staged = lease.fresh_path("database");
+    OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(&staged)
+        .map(drop)
+        .map_err(CacheError::io("create", &staged))?;
+    match renameat_with(CWD, &staged, CWD, database, RenameFlags::NOREPLACE) {
+        // Another process was first.
+        Err(Errno::EXIST) => Ok(()),
+        other => other.map_err(CacheError::io("put in place", database)),
+    }
 }
 
 fn migrate(db: &Db) -> Result<(), CacheError> {

@@ -1,0 +1,147 @@
+//! What every [`RecordStore`] does, run against each of them.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::{MemStore, RecordStore};
+
+const NEVER: &dyn Fn() -> bool = &|| false;
+
+fn check(store: &dyn RecordStore) {
+    what_is_put_is_found(store);
+    a_held_action_is_held_alone(store);
+    a_wait_can_be_cancelled(store);
+    each_action_runs_once(store);
+}
+
+fn what_is_put_is_found(store: &dyn RecordStore) {
+    assert_eq!(store.get(&key("absent")).unwrap(), None);
+    let mut rich = record(&["a", "b"]);
+    rich.layers[1].blob = Some(blob_ref("b"));
+    let cases = [("none", record(&[])), ("one", record(&["a"])), ("rich", rich)];
+    for (name, record) in &cases {
+        store.put(&key(name), record).unwrap();
+    }
+    for (name, record) in &cases {
+        assert_eq!(store.get(&key(name)).unwrap().as_ref(), Some(record), "{name}");
+    }
+    store.put(&key("one"), &record(&["c"])).unwrap();
+    assert_eq!(store.get(&key("one")).unwrap(), Some(record(&["c"])));
+}
+
+fn a_held_action_is_held_alone(store: &dyn RecordStore) {
+    let first = store.lock(&key("x"), NEVER).unwrap();
+    let _other = store.lock(&key("y"), NEVER).unwrap();
+    let released = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let _second = store.lock(&key("x"), NEVER).unwrap();
+            assert!(released.load(Ordering::SeqCst), "two hold the same action");
+        });
+        // The waiter is on its way or waiting; either way it must not get through yet.
+        while !waiter.is_finished() && !released.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+            if store.lock(&key("x"), &|| true).is_err() {
+                released.store(true, Ordering::SeqCst);
+            }
+        }
+        drop(first);
+        waiter.join().unwrap();
+    });
+    drop(store.lock(&key("x"), &|| true).unwrap());
+}
+
+fn a_wait_can_be_cancelled(store: &dyn RecordStore) {
+    let _held = store.lock(&key("x"), NEVER).unwrap();
+    let start = Instant::now();
+    let cancelled = || start.elapsed() > Duration::from_millis(5);
+    let error = store.lock(&key("x"), &cancelled).unwrap_err();
+    assert!(matches!(error, CacheError::Cancelled { .. }), "{error}");
+    assert!(start.elapsed() < Duration::from_secs(1));
+}
+
+/// The way in which a solver uses the lock: look, wait, look again, run.
+fn each_action_runs_once(store: &dyn RecordStore) {
+    let keys: Vec<CacheKey> = (0..10).map(|number| key(&format!("once {number}"))).collect();
+    let runs: Vec<AtomicU32> = keys.iter().map(|_| AtomicU32::new(0)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for (key, runs) in keys.iter().zip(&runs) {
+                    let _lock = store.lock(key, NEVER).unwrap();
+                    if store.get(key).unwrap().is_none() {
+                        runs.fetch_add(1, Ordering::SeqCst);
+                        store.put(key, &record(&["r"])).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    for runs in runs {
+        assert_eq!(runs.into_inner(), 1);
+    }
+}
+
+#[test]
+fn memory_keeps_the_contract() {
+    check(&MemStore::new());
+}
+
+#[test]
+fn disk_keeps_the_contract() {
+    let (_dir, store) = store();
+    check(&store.records());
+    assert!(listing(&store.locks_dir()).iter().all(|name| name.len() < 64), "lock files stay");
+}
+
+#[test]
+fn two_handles_see_one_store() {
+    let (_dir, store) = store();
+    let other = Store::open(store.root()).unwrap();
+    store.records().put(&key("k"), &record(&["a"])).unwrap();
+    assert_eq!(other.records().get(&key("k")).unwrap(), Some(record(&["a"])));
+    let _held = store.records().lock(&key("k"), NEVER).unwrap();
+    assert!(other.records().lock(&key("k"), &|| true).is_err());
+}
+
+#[test]
+fn a_record_that_makes_no_sense_is_not_found() {
+    let (_dir, store) = store();
+    let records = store.records();
+    for layers in ["", "{}", r#"[{"digest":"zz"}]"#, r#"[{"digest":7}]"#] {
+        records.put(&key("k"), &record(&["a"])).unwrap();
+        store
+            .db
+            .write("spoil", |tx| tx.execute("UPDATE records SET layers = ?1", [layers]))
+            .unwrap();
+        assert_eq!(records.get(&key("k")).unwrap(), None, "{layers}");
+    }
+}
+
+#[test]
+fn memos_are_found_again() {
+    let (_dir, store) = store();
+    let [a, b, c] = ["a", "b", "c"].map(|text| Digest::of(text.as_bytes()));
+    assert_eq!(store.selection(&a, &b).unwrap(), None);
+    store.put_selection(&a, &b, &c).unwrap();
+    assert_eq!(store.selection(&a, &b).unwrap(), Some(c));
+    assert_eq!(store.selection(&b, &a).unwrap(), None);
+
+    let archive = "sha256:1";
+    assert_eq!(store.unpacked(archive).unwrap(), None);
+    store.put_unpacked(archive, &a).unwrap();
+    store.put_unpacked(archive, &b).unwrap();
+    assert_eq!(store.unpacked(archive).unwrap(), Some(b));
+
+    let stored = store.put_blob(b"packed").unwrap();
+    let here = BlobRef { digest: stored.digest, ..blob_ref("") };
+    assert_eq!(store.packed(&a, "gzip").unwrap(), None);
+    store.put_packed(&a, "gzip", &here).unwrap();
+    store.put_packed(&a, "zstd", &blob_ref("elsewhere")).unwrap();
+    assert_eq!(store.packed(&a, "gzip").unwrap(), Some(here.clone()));
+    assert_eq!(store.packed(&a, "zstd").unwrap(), None, "its blob is not here");
+    assert_eq!(store.packed(&b, "gzip").unwrap(), None);
+    std::fs::remove_file(store.blob_path(&here.digest).unwrap()).unwrap();
+    assert_eq!(store.packed(&a, "gzip").unwrap(), None, "its blob is gone");
+}
