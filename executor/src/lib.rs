@@ -1,1 +1,38 @@
-//! Kiln's executor.
+//! One command in one sandbox.
+//!
+//! [`plan()`] turns a [`RunSpec`] and [`HostFacts`] into a [`SandboxPlan`]: data, an ordered list of
+//! [`Step`]s. [`run`] sends the plan to a helper, the same binary executed again, which is
+//! single-threaded and carries the steps out through a [`Kernel`]. Nothing here knows graphs, caches or
+//! images.
+
+#![deny(unsafe_code)]
+
+mod apply;
+mod cancel;
+mod error;
+mod facts;
+mod kernel;
+mod linux;
+mod mount;
+mod plan;
+mod report;
+mod run;
+mod spec;
+#[expect(unsafe_code, reason = "the one place for calls that no dependency wraps")]
+mod sys;
+pub mod userns;
+mod users;
+
+pub use cancel::Cancel;
+pub use error::ExecutorError;
+pub use facts::{HostFacts, Ids};
+pub use kernel::{Fork, Identity, Kernel};
+pub use plan::{
+    FileSource, Kind, MountFlag, MountPoint, Namespace, RootMount, SandboxPlan, Step,
+    default_capabilities, plan,
+};
+pub use run::{helper_main, run};
+pub use spec::{
+    Access, Exit, Hidden, MountSource, MountSpec, Network, Process, Resource, ResourceLimit,
+    RunSpec, Security, Stream, Writable,
+};

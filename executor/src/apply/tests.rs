@@ -1,0 +1,158 @@
+//! The interpreter on a kernel that only records.
+
+use super::*;
+
+/// Answers as told, and writes down what it is asked.
+#[derive(Default)]
+struct Fake {
+    log: Vec<String>,
+    forks: Vec<Fork>,
+    /// The step, by its words, that fails, and how.
+    fails: Option<(&'static str, i32)>,
+    /// Programs by path, and how executing each fails.
+    programs: Vec<(&'static str, i32)>,
+    passwd: Option<&'static str>,
+}
+
+impl Kernel for Fake {
+    fn perform(&mut self, step: &Step) -> io::Result<()> {
+        self.log.push(step.to_string());
+        match self.fails {
+            Some((failing, errno)) if failing == step.to_string() => {
+                Err(io::Error::from_raw_os_error(errno))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn fork(&mut self) -> io::Result<Fork> {
+        Ok(self.forks.remove(0))
+    }
+
+    fn supervise(&mut self, child: i32) -> io::Result<Exit> {
+        self.log.push(format!("supervise {child}"));
+        Ok(Exit::Signal(9))
+    }
+
+    fn reap(&mut self, command: i32) -> io::Result<Exit> {
+        self.log.push(format!("reap {command}"));
+        Ok(Exit::Code(3))
+    }
+
+    fn read_guest_file(&mut self, path: &str, _limit: u64) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.passwd.filter(|_| path == users::PASSWD).map(|text| text.as_bytes().to_vec()))
+    }
+
+    fn become_user(&mut self, identity: &Identity, keep: u64, last: u32) -> io::Result<()> {
+        self.log.push(format!("{identity:?} {keep} {last}"));
+        if identity.uid == 77 { Err(io::Error::from_raw_os_error(libc::EINVAL)) } else { Ok(()) }
+    }
+
+    fn execute(&mut self, path: &str, _args: &[String], env: &[(String, String)]) -> io::Error {
+        self.log.push(format!("execute {path} {env:?}"));
+        let known = self.programs.iter().find(|(program, _)| *program == path);
+        io::Error::from_raw_os_error(known.map_or(libc::ENOENT, |(_, errno)| *errno))
+    }
+
+    fn exists(&mut self, path: &str) -> bool {
+        self.programs.iter().any(|(program, _)| *program == path)
+    }
+}
+
+fn command(user: &str, args: &[&str], path: &str) -> SandboxPlan {
+    let env = vec![
+        ("A".to_owned(), "1".to_owned()),
+        ("PATH".to_owned(), path.to_owned()),
+        ("A".to_owned(), "2".to_owned()),
+    ];
+    let args = args.iter().map(|&arg| arg.to_owned()).collect();
+    let steps = vec![
+        Step::ForkInit,
+        Step::NewSession,
+        Step::ForkCommand,
+        Step::BecomeUser {
+            user: user.to_owned(),
+            keep_capabilities: 5,
+            last_capability: 40,
+            may_set_groups: true,
+        },
+        Step::Execute { args, env, cwd: "/".to_owned() },
+    ];
+    SandboxPlan { steps }
+}
+
+fn child_of_both() -> Fake {
+    Fake { forks: vec![Fork::Child, Fork::Child], ..Fake::default() }
+}
+
+#[test]
+fn the_helper_only_waits() {
+    let mut kernel = Fake { forks: vec![Fork::Parent(7)], ..Fake::default() };
+    assert_eq!(apply(&command("", &["x"], "/bin"), &mut kernel), Part::Helper(Exit::Signal(9)));
+    assert_eq!(kernel.log, ["supervise 7"]);
+}
+
+#[test]
+fn the_first_process_reports_the_end() {
+    let mut kernel = Fake { forks: vec![Fork::Child, Fork::Parent(2)], ..Fake::default() };
+    let part = apply(&command("", &["x"], "/bin"), &mut kernel);
+    assert_eq!(part, Part::Report(Report::Ended(Exit::Code(3))));
+    assert_eq!(kernel.log, ["start a session", "reap 2"]);
+}
+
+#[test]
+fn a_failing_step_ends_the_plan() {
+    let mut kernel = Fake { fails: Some(("start a session", libc::EPERM)), ..child_of_both() };
+    let part = apply(&command("", &["x"], "/bin"), &mut kernel);
+    let fault = Fault::Step {
+        step: "start a session".to_owned(),
+        errno: libc::EPERM,
+        detail: String::new(),
+    };
+    assert_eq!(part, Part::Report(Report::Failed(fault)));
+    assert_eq!(kernel.log, ["start a session"]);
+}
+
+#[test]
+fn the_user_is_resolved_in_the_guest() {
+    let mut kernel = Fake { passwd: Some("app:x:7:8::/home/app:/bin/sh"), ..child_of_both() };
+    apply(&command("app", &["/x"], "/bin"), &mut kernel);
+    let identity = Identity { uid: 7, gid: 8, groups: Some(vec![8]) };
+    assert_eq!(kernel.log[1], format!("{identity:?} 5 40"));
+    let expected = r#"execute /x [("A", "2"), ("PATH", "/bin"), ("HOME", "/home/app")]"#;
+    assert_eq!(kernel.log[2], expected);
+}
+
+#[test]
+fn an_unmapped_user_is_named() {
+    let part = apply(&command("77", &["/x"], "/bin"), &mut child_of_both());
+    let fault = Fault::UnmappedId { kind: "user".to_owned(), id: 77 };
+    assert_eq!(part, Part::Report(Report::Failed(fault)));
+}
+
+fn check_lookup(programs: &[(&'static str, i32)], args: &[&str], code: i32, message: &str) {
+    let mut kernel = Fake { programs: programs.to_vec(), ..child_of_both() };
+    let part = apply(&command("", args, "/a:/b"), &mut kernel);
+    let report = Report::NotExecuted { code, message: message.to_owned() };
+    assert_eq!(part, Part::Report(report), "{programs:?}");
+}
+
+#[test]
+fn programs_that_cannot_run_are_explained() {
+    check_lookup(&[], &["make"], 127, "`make` was not found in PATH (/a:/b)");
+    check_lookup(&[], &["/bin/make"], 127, "`/bin/make` was not found");
+    check_lookup(&[], &[], 127, "the command is empty");
+    check_lookup(&[("/a/x", libc::EACCES)], &["x"], 126, "`/a/x` is not an executable file");
+    check_lookup(
+        &[("/b/x", libc::ENOENT)],
+        &["x"],
+        127,
+        "`/b/x` cannot run: the interpreter or loader it names is not in the image",
+    );
+    check_lookup(
+        &[("/a/x", libc::EACCES), ("/b/x", libc::ENOEXEC)],
+        &["x"],
+        126,
+        "`/b/x` is neither a program for this machine nor a script with a `#!` line",
+    );
+}

@@ -1,0 +1,321 @@
+//! [`Kernel`] on Linux: each step as system calls.
+//!
+//! Runs in a process with one thread only.
+
+mod guest;
+mod overlay;
+mod process;
+mod root;
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, MsFlags};
+use nix::sched::CloneFlags;
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+
+use crate::kernel::{Fork, Identity, Kernel};
+use crate::plan::{FileSource, Kind, MountFlag, Namespace, RootMount};
+use crate::{Access, Exit, Step, Writable, mount, sys};
+
+/// The operating system, and what the steps so far have opened.
+#[derive(Debug)]
+pub(crate) struct Linux {
+    /// The caller's end hangs up when it wants the sandbox gone, or is gone itself.
+    caller: OwnedFd,
+    /// The mounted root, until it is the process's own.
+    root: Option<OwnedFd>,
+    snapshots: Vec<Snapshot>,
+}
+
+#[derive(Debug)]
+struct Snapshot {
+    tree: OwnedFd,
+    directory: bool,
+}
+
+impl Linux {
+    /// Watches `caller`'s socket.
+    pub(crate) fn new(caller: OwnedFd) -> Self {
+        Self { caller, root: None, snapshots: Vec::new() }
+    }
+
+    fn root(&self) -> io::Result<&OwnedFd> {
+        self.root.as_ref().ok_or_else(|| io::Error::other("the root is not mounted yet"))
+    }
+
+    fn is_directory(&self, kind: Kind) -> io::Result<bool> {
+        match kind {
+            Kind::Directory => Ok(true),
+            Kind::File => Ok(false),
+            Kind::OfSnapshot(index) => Ok(self.snapshot(index)?.directory),
+        }
+    }
+
+    fn snapshot(&self, index: usize) -> io::Result<&Snapshot> {
+        self.snapshots.get(index).ok_or_else(|| io::Error::other("that snapshot is not open yet"))
+    }
+
+    /// Opens a mount point. One that is missing lies on another mount (those of the root itself were
+    /// supplied with it) and is made there.
+    fn target(&self, path: &str, directory: bool) -> io::Result<OwnedFd> {
+        let root = self.root()?;
+        match guest::open(root, path) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+            other => return other,
+        }
+        let resolved = guest::resolve(root.as_fd(), path)?;
+        guest::make(root.as_fd(), &resolved, directory)?;
+        guest::open(root, path)
+    }
+
+    fn mount_root(&mut self, mount: &RootMount) -> io::Result<()> {
+        let mut points = Vec::with_capacity(mount.mount_points.len());
+        for point in &mount.mount_points {
+            points
+                .push(root::Point { path: &point.path, directory: self.is_directory(point.kind)? });
+        }
+        self.root = Some(root::mount(mount, &points)?);
+        Ok(())
+    }
+
+    fn open_snapshot(
+        &mut self,
+        lowers: &[PathBuf],
+        writable: Option<&Writable>,
+        at: &Path,
+        path: &str,
+    ) -> io::Result<()> {
+        fs::create_dir(at)?;
+        // A read-only stack needs two layers: an empty one makes up for a missing one.
+        let spare = [at.with_extension("empty-0"), at.with_extension("empty-1")];
+        let wanted = 2_usize.saturating_sub(lowers.len());
+        let mut stack: Vec<&Path> = Vec::with_capacity(lowers.len() + wanted);
+        for empty in &spare[..wanted] {
+            fs::create_dir(empty)?;
+            stack.push(empty);
+        }
+        stack.extend(lowers.iter().map(PathBuf::as_path));
+        let writable = writable.map(|dirs| (dirs.upper.as_path(), dirs.work.as_path()));
+        let mounted = overlay::mount(&stack, writable)?;
+        overlay::attach(&mounted, at)?;
+        let found = guest::open(&mounted, path)?;
+        let stat = rustix::fs::statat(&found, c"", AtFlags::EMPTY_PATH)?;
+        let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        self.snapshots.push(Snapshot { tree: clone_tree(&found, false)?, directory });
+        Ok(())
+    }
+
+    fn bind(&self, source: &Path, target: &str, kind: Kind, access: Access) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let source = rustix::fs::open(source, flags, Mode::empty())?;
+        let directory = self.is_directory(kind)?;
+        let tree = clone_tree(&source, directory)?;
+        if access == Access::ReadOnly {
+            sys::make_read_only(tree.as_fd(), directory)?;
+        }
+        put(&tree, &self.target(target, directory)?)
+    }
+
+    fn mount(&self, fs: &str, target: &str, flags: &[MountFlag], options: &str) -> io::Result<()> {
+        let target = self.target(target, true)?;
+        let flags = flags.iter().fold(MsFlags::empty(), |all, flag| all | mount_flag(*flag));
+        Ok(nix::mount::mount(Some(fs), &by_descriptor(&target), Some(fs), flags, Some(options))?)
+    }
+
+    fn pivot(&mut self) -> io::Result<()> {
+        rustix::process::fchdir(self.root()?)?;
+        // The old root is put on top of the new one, and taken off again.
+        rustix::process::pivot_root(".", ".")?;
+        nix::mount::umount2(".", MntFlags::MNT_DETACH)?;
+        nix::unistd::chdir("/")?;
+        self.root = None;
+        self.snapshots.clear();
+        Ok(())
+    }
+}
+
+impl Kernel for Linux {
+    fn perform(&mut self, step: &Step) -> io::Result<()> {
+        match step {
+            Step::Isolate { namespaces } => isolate(namespaces),
+            Step::NewSession => Ok(nix::unistd::setsid().map(drop)?),
+            Step::PrivateMounts => make_private(),
+            Step::SetHostname { name } => Ok(nix::unistd::sethostname(name)?),
+            Step::LoopbackUp => sys::loopback_up(),
+            Step::WriteFile(file) => write_file(file),
+            Step::HostTmpfs { path } => {
+                fs::create_dir(path)?;
+                mount::tmpfs(path, None, 0o700)
+            }
+            Step::OpenSnapshot { lowers, writable, at, path } => {
+                self.open_snapshot(lowers, writable.as_ref(), at, path)
+            }
+            Step::MountRoot(root) => self.mount_root(root),
+            Step::Mount { fs, target, flags, options } => self.mount(fs, target, flags, options),
+            Step::Bind { source, target, kind, access } => {
+                self.bind(source, target, *kind, *access)
+            }
+            Step::AttachSnapshot { index, target } => {
+                let snapshot = self.snapshot(*index)?;
+                put(&snapshot.tree, &self.target(target, snapshot.directory)?)
+            }
+            Step::Tmpfs { target, size_bytes } => {
+                let target = self.target(target, true)?;
+                mount::tmpfs(&by_descriptor(&target), *size_bytes, 0o1777)
+            }
+            Step::Pivot => self.pivot(),
+            Step::MakeDevice { path, major, minor } => make_device(path, *major, *minor),
+            Step::Symlink { path, to } => Ok(std::os::unix::fs::symlink(to, path)?),
+            Step::Mask { path } => mask(Path::new(path)),
+            Step::Protect { path } => protect(Path::new(path)),
+            Step::NullInput => process::null_input(),
+            Step::SetLimits { limits } => process::set_limits(limits),
+            Step::EnterDirectory { path } => process::enter(path),
+            Step::NewKeyring => sys::new_session_keyring(),
+            Step::ForkInit | Step::ForkCommand | Step::BecomeUser { .. } | Step::Execute { .. } => {
+                Err(io::Error::other("this step is not one that is merely performed"))
+            }
+        }
+    }
+
+    fn fork(&mut self) -> io::Result<Fork> {
+        process::fork(&self.caller)
+    }
+
+    fn supervise(&mut self, child: i32) -> io::Result<Exit> {
+        process::supervise(child, &self.caller)
+    }
+
+    fn reap(&mut self, command: i32) -> io::Result<Exit> {
+        process::reap(command)
+    }
+
+    fn read_guest_file(&mut self, path: &str, limit: u64) -> io::Result<Option<Vec<u8>>> {
+        // Without waiting for a writer, should it be a pipe.
+        let opened = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+        let file = match opened {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if !file.metadata()?.is_file() {
+            return Ok(None);
+        }
+        let mut content = Vec::new();
+        file.take(limit).read_to_end(&mut content)?;
+        Ok(Some(content))
+    }
+
+    fn become_user(&mut self, identity: &Identity, keep: u64, last: u32) -> io::Result<()> {
+        process::become_user(identity, keep, last)
+    }
+
+    fn execute(&mut self, path: &str, args: &[String], env: &[(String, String)]) -> io::Error {
+        process::execute(path, args, env)
+    }
+
+    fn exists(&mut self, path: &str) -> bool {
+        Path::new(path).exists()
+    }
+}
+
+fn isolate(namespaces: &[Namespace]) -> io::Result<()> {
+    let flags = namespaces.iter().fold(CloneFlags::empty(), |all, namespace| {
+        all | match namespace {
+            Namespace::Mount => CloneFlags::CLONE_NEWNS,
+            Namespace::Pid => CloneFlags::CLONE_NEWPID,
+            Namespace::Ipc => CloneFlags::CLONE_NEWIPC,
+            Namespace::Uts => CloneFlags::CLONE_NEWUTS,
+            Namespace::Cgroup => CloneFlags::CLONE_NEWCGROUP,
+            Namespace::Network => CloneFlags::CLONE_NEWNET,
+        }
+    });
+    Ok(nix::sched::unshare(flags)?)
+}
+
+fn make_private() -> io::Result<()> {
+    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    Ok(nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)?)
+}
+
+fn mount_flag(flag: MountFlag) -> MsFlags {
+    match flag {
+        MountFlag::NoSuid => MsFlags::MS_NOSUID,
+        MountFlag::NoExec => MsFlags::MS_NOEXEC,
+        MountFlag::NoDev => MsFlags::MS_NODEV,
+        MountFlag::ReadOnly => MsFlags::MS_RDONLY,
+        MountFlag::StrictAtime => MsFlags::MS_STRICTATIME,
+    }
+}
+
+/// A path that leads to exactly what a descriptor stands for.
+fn by_descriptor(fd: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+}
+
+/// A copy of what is mounted at a place, outside the tree.
+fn clone_tree(of: &OwnedFd, recursive: bool) -> io::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    Ok(open_tree(of, c"", flags)?)
+}
+
+/// Puts a tree that is outside the tree of mounts on a mount point.
+fn put(tree: &OwnedFd, target: &OwnedFd) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    Ok(move_mount(tree, c"", target, c"", flags)?)
+}
+
+fn write_file(file: &FileSource) -> io::Result<()> {
+    let mut out =
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file.path)?;
+    out.write_all(&file.content.0)?;
+    let (uid, gid) = (Uid::from_raw(file.uid), Gid::from_raw(file.gid));
+    rustix::fs::fchown(&out, Some(uid), Some(gid))?;
+    Ok(rustix::fs::fchmod(&out, Mode::from_raw_mode(file.mode & 0o7777))?)
+}
+
+fn make_device(path: &str, major: u32, minor: u32) -> io::Result<()> {
+    let mode = Mode::from_raw_mode(0o666);
+    let device = rustix::fs::makedev(major, minor);
+    rustix::fs::mknodat(CWD, path, FileType::CharacterDevice, mode, device)?;
+    // The umask took bits away.
+    Ok(rustix::fs::chmodat(CWD, path, mode, AtFlags::empty())?)
+}
+
+fn mask(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => {
+            mount::tmpfs(path, Some(0), 0o755)?;
+            make_read_only(path)
+        }
+        Ok(_) => mount::bind(Path::new("/dev/null"), path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn protect(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => {
+            mount::bind(path, path)?;
+            make_read_only(path)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn make_read_only(path: &Path) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    sys::make_read_only(rustix::fs::open(path, flags, Mode::empty())?.as_fd(), false)
+}

@@ -1,0 +1,174 @@
+//! The processes of a sandbox: forks, waits, ids, and the command itself.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::signal::Signal;
+use nix::unistd::{Gid, Uid};
+use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus};
+
+use crate::kernel::{Fork, Identity};
+use crate::{Exit, Resource, ResourceLimit, sys};
+
+/// Splits this process; the child dies with its parent.
+pub(super) fn fork(caller: &OwnedFd) -> io::Result<Fork> {
+    match sys::fork()? {
+        sys::Side::Parent(child) => Ok(Fork::Parent(child.as_raw())),
+        sys::Side::Child => {
+            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+            // A parent that died before that line took the caller with it, or was killed for it.
+            if hung_up(caller)? {
+                return Err(io::Error::from(io::ErrorKind::BrokenPipe));
+            }
+            Ok(Fork::Child)
+        }
+    }
+}
+
+fn hung_up(caller: &OwnedFd) -> io::Result<bool> {
+    let mut watched = [PollFd::new(caller.as_fd(), PollFlags::POLLIN)];
+    Ok(nix::poll::poll(&mut watched, PollTimeout::ZERO)? > 0)
+}
+
+/// Waits for a child; kills it when the caller hangs up.
+pub(super) fn supervise(child: i32, caller: &OwnedFd) -> io::Result<Exit> {
+    let child = pid(child)?;
+    let watched_child = rustix::process::pidfd_open(child, PidfdFlags::empty())?;
+    loop {
+        let mut watched = [
+            PollFd::new(watched_child.as_fd(), PollFlags::POLLIN),
+            PollFd::new(caller.as_fd(), PollFlags::POLLIN),
+        ];
+        match nix::poll::poll(&mut watched, PollTimeout::NONE) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let happened = |fd: &PollFd<'_>| fd.any().unwrap_or(false);
+        if !happened(&watched[0]) && happened(&watched[1]) {
+            rustix::process::kill_process(child, rustix::process::Signal::KILL)?;
+        }
+        if happened(&watched[0]) || happened(&watched[1]) {
+            return wait_for(child);
+        }
+    }
+}
+
+fn wait_for(child: Pid) -> io::Result<Exit> {
+    loop {
+        match rustix::process::waitpid(Some(child), WaitOptions::empty()) {
+            Ok(Some((_, status))) => {
+                if let Some(exit) = exit_of(status) {
+                    return Ok(exit);
+                }
+            }
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Reaps every process that ends until the command does.
+pub(super) fn reap(command: i32) -> io::Result<Exit> {
+    let command = pid(command)?;
+    loop {
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(Some((ended, status))) if ended == command => {
+                if let Some(exit) = exit_of(status) {
+                    return Ok(exit);
+                }
+            }
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn exit_of(status: WaitStatus) -> Option<Exit> {
+    status.exit_status().map(Exit::Code).or_else(|| status.terminating_signal().map(Exit::Signal))
+}
+
+fn pid(raw: i32) -> io::Result<Pid> {
+    Pid::from_raw(raw).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
+/// Puts the sandbox's `/dev/null` in the place of standard input.
+pub(super) fn null_input() -> io::Result<()> {
+    let null = std::fs::File::open("/dev/null")?;
+    Ok(nix::unistd::dup2_stdin(&null)?)
+}
+
+/// Makes a directory and its parents if absent, and goes there.
+pub(super) fn enter(path: &str) -> io::Result<()> {
+    if !Path::new(path).is_dir() {
+        std::fs::create_dir_all(path)?;
+    }
+    Ok(nix::unistd::chdir(path)?)
+}
+
+/// Sets resource limits.
+pub(super) fn set_limits(limits: &[ResourceLimit]) -> io::Result<()> {
+    use nix::sys::resource::{RLIM_INFINITY, setrlimit};
+    for limit in limits {
+        let soft = limit.soft.unwrap_or(RLIM_INFINITY);
+        let hard = limit.hard.unwrap_or(RLIM_INFINITY);
+        setrlimit(resource(limit.resource), soft, hard)?;
+    }
+    Ok(())
+}
+
+fn resource(resource: Resource) -> nix::sys::resource::Resource {
+    use nix::sys::resource::Resource as Nix;
+    match resource {
+        Resource::Core => Nix::RLIMIT_CORE,
+        Resource::Cpu => Nix::RLIMIT_CPU,
+        Resource::Data => Nix::RLIMIT_DATA,
+        Resource::Fsize => Nix::RLIMIT_FSIZE,
+        Resource::Locks => Nix::RLIMIT_LOCKS,
+        Resource::Memlock => Nix::RLIMIT_MEMLOCK,
+        Resource::Msgqueue => Nix::RLIMIT_MSGQUEUE,
+        Resource::Nice => Nix::RLIMIT_NICE,
+        Resource::Nofile => Nix::RLIMIT_NOFILE,
+        Resource::Nproc => Nix::RLIMIT_NPROC,
+        Resource::Rss => Nix::RLIMIT_RSS,
+        Resource::Rtprio => Nix::RLIMIT_RTPRIO,
+        Resource::Rttime => Nix::RLIMIT_RTTIME,
+        Resource::Sigpending => Nix::RLIMIT_SIGPENDING,
+        Resource::Stack => Nix::RLIMIT_STACK,
+    }
+}
+
+/// Takes on ids, with only the kept capabilities left for programs to have.
+pub(super) fn become_user(identity: &Identity, keep: u64, last: u32) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    sys::limit_bounding_set(keep, last)?;
+    // So that the command can open /dev/stdout and /dev/stderr by name.
+    nix::unistd::fchown(io::stdout(), Some(uid), Some(gid))?;
+    nix::unistd::fchown(io::stderr(), Some(uid), Some(gid))?;
+    if let Some(groups) = &identity.groups {
+        let groups: Vec<Gid> = groups.iter().map(|&gid| Gid::from_raw(gid)).collect();
+        nix::unistd::setgroups(&groups)?;
+    }
+    nix::unistd::setresgid(gid, gid, gid)?;
+    nix::unistd::setresuid(uid, uid, uid)?;
+    sys::limit_capabilities(keep)
+}
+
+/// Becomes a program with nothing of Kiln's but its outputs; returns only if that fails.
+pub(super) fn execute(path: &str, args: &[String], env: &[(String, String)]) -> io::Error {
+    try_execute(path, args, env).unwrap_or_else(|error| error)
+}
+
+fn try_execute(path: &str, args: &[String], env: &[(String, String)]) -> io::Result<io::Error> {
+    let path = CString::new(path)?;
+    let args = args.iter().map(|arg| CString::new(arg.as_str())).collect::<Result<Vec<_>, _>>()?;
+    let env = env
+        .iter()
+        .map(|(name, value)| CString::new(format!("{name}={value}")))
+        .collect::<Result<Vec<_>, _>>()?;
+    sys::reset_signals()?;
+    sys::close_descriptors_on_exec()?;
+    Ok(sys::execute(&path, &args, &env))
+}

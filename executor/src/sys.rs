@@ -1,0 +1,172 @@
+//! The system calls that no dependency wraps safely: all of the crate's `unsafe`.
+//!
+//! Every function here is itself safe to call under the condition its documentation states.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+
+use nix::unistd::Pid;
+
+/// Which side of a fork the caller is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The process that was there before; the child's id, as this process sees it.
+    Parent(Pid),
+    /// The new process.
+    Child,
+}
+
+/// Forks. The process must have one thread only.
+pub(crate) fn fork() -> io::Result<Side> {
+    // SAFETY: the callers are the sandbox helper, which never starts a thread, and `userns::enter`,
+    // which is documented to be called before any thread exists. So no lock can be held by a thread
+    // that the child lacks, and the child may go on as any program.
+    match unsafe { nix::unistd::fork() }? {
+        nix::unistd::ForkResult::Parent { child } => Ok(Side::Parent(child)),
+        nix::unistd::ForkResult::Child => Ok(Side::Child),
+    }
+}
+
+/// Joins a new, nameless session keyring. A kernel that has no keyrings, or a filter that forbids them,
+/// leaves nothing to hide and is no error.
+pub(crate) fn new_session_keyring() -> io::Result<()> {
+    /// `KEYCTL_JOIN_SESSION_KEYRING`.
+    const JOIN_SESSION_KEYRING: libc::c_int = 1;
+    let no_name = std::ptr::null::<libc::c_char>();
+    // SAFETY: keyctl(2) with KEYCTL_JOIN_SESSION_KEYRING reads only its name argument, and a null name
+    // asks for an anonymous keyring.
+    let result = unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, no_name) };
+    match check(result) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// Closes every descriptor above standard error. The process must own none of them.
+pub(crate) fn close_inherited_descriptors() -> io::Result<()> {
+    // SAFETY: called first thing in the helper, when no object of this process holds a descriptor; no
+    // memory is involved.
+    check(unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) }).map(drop)
+}
+
+/// Marks every descriptor above standard error to be closed when a program is executed.
+pub(crate) fn close_descriptors_on_exec() -> io::Result<()> {
+    // SAFETY: changes flags of descriptors only; no memory is involved.
+    let result =
+        unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    check(result).map(drop)
+}
+
+/// Makes the mount a descriptor stands for read-only, with all mounts below it if `recursive`.
+pub(crate) fn make_read_only(mount: BorrowedFd<'_>, recursive: bool) -> io::Result<()> {
+    /// `struct mount_attr` of mount_setattr(2).
+    #[repr(C)]
+    struct MountAttributes {
+        set: u64,
+        clear: u64,
+        propagation: u64,
+        userns: u64,
+    }
+    /// `MOUNT_ATTR_RDONLY`.
+    const READ_ONLY: u64 = 1;
+    let mut flags = libc::AT_EMPTY_PATH;
+    if recursive {
+        flags |= libc::AT_RECURSIVE;
+    }
+    let attributes = MountAttributes { set: READ_ONLY, clear: 0, propagation: 0, userns: 0 };
+    // SAFETY: the path is a valid empty C string and the attribute block, of the size stated, lives
+    // across the call; the kernel only reads both.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<MountAttributes>(),
+        )
+    };
+    check(result).map(drop)
+}
+
+/// Switches the interface `lo` of this network namespace on.
+pub(crate) fn loopback_up() -> io::Result<()> {
+    // SAFETY: socket(2) involves no memory of ours.
+    let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    check(i64::from(socket))?;
+    // SAFETY: the call above made this descriptor and nothing else owns it.
+    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+    // SAFETY: `ifreq` is plain data, for which all zeroes is a valid value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (slot, byte) in request.ifr_name.iter_mut().zip(b"lo") {
+        *slot = libc::c_char::from_ne_bytes([*byte]);
+    }
+    request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_UP).unwrap_or(1);
+    // SAFETY: SIOCSIFFLAGS reads an `ifreq` whose name is terminated (it was zeroed) and whose flags
+    // are set; it lives across the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    check(i64::from(result)).map(drop)
+}
+
+/// Gives every signal its default action and lets all of them through, as a new program expects it.
+pub(crate) fn reset_signals() -> io::Result<()> {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: SIG_DFL installs no code of ours. SIGKILL, SIGSTOP and the two signals that the C
+        // library reserves are refused, which is of no account.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    Ok(nix::sys::signal::SigSet::empty().thread_set_mask()?)
+}
+
+/// Gives up every capability of the bounding set that `keep` has no bit for, up to number `last`.
+pub(crate) fn limit_bounding_set(keep: u64, last: u32) -> io::Result<()> {
+    for capability in (0..=last.min(63)).filter(|number| keep & (1 << number) == 0) {
+        // SAFETY: PR_CAPBSET_DROP takes a number and involves no memory.
+        let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability)) };
+        check(i64::from(result))?;
+    }
+    Ok(())
+}
+
+/// Empties the inheritable set, and the permitted and effective sets but for `keep`.
+pub(crate) fn limit_capabilities(keep: u64) -> io::Result<()> {
+    /// `_LINUX_CAPABILITY_VERSION_3`: sets of 64 bits in two halves.
+    const VERSION: u32 = 0x2008_0522;
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: libc::c_int,
+    }
+    #[repr(C)]
+    #[derive(Clone, Copy, Default)]
+    struct Half {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    let header = Header { version: VERSION, pid: 0 };
+    let mut sets = [Half::default(); 2];
+    // SAFETY: version 3 means one header and two halves, which is what both pointers point to.
+    check(unsafe { libc::syscall(libc::SYS_capget, &raw const header, sets.as_mut_ptr()) })?;
+    for (half, shift) in sets.iter_mut().zip([0, 32]) {
+        let kept = u32::try_from((keep >> shift) & u64::from(u32::MAX)).unwrap_or(0);
+        half.permitted &= kept;
+        half.effective = half.permitted;
+        half.inheritable = 0;
+    }
+    // SAFETY: as above; the kernel only reads.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()) }).map(drop)
+}
+
+/// Becomes the program at `path`; returns only if that fails.
+pub(crate) fn execute(path: &CString, args: &[CString], env: &[CString]) -> io::Error {
+    match nix::unistd::execve(path, args, env) {
+        Err(errno) => errno.into(),
+        Ok(never) => match never {},
+    }
+}
+
+fn check(result: i64) -> io::Result<i64> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

@@ -1,0 +1,305 @@
+//! What is mounted where, and that none of it is ever in the layer.
+
+#![expect(clippy::unwrap_used, reason = "a part of tests")]
+
+#[expect(dead_code, reason = "each test program uses its own part")]
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::PathBuf;
+
+use common::{Bed, can_run, execute, listing, success};
+use kiln_executor::{Access, Exit, MountSource, MountSpec, RunSpec, Writable};
+use kiln_ir::GuestPath;
+
+fn mount(target: &str, source: MountSource) -> MountSpec {
+    MountSpec { target: GuestPath::new(target).unwrap(), source }
+}
+
+fn secret(content: &str) -> MountSource {
+    MountSource::Secret { content: content.as_bytes().to_vec().into(), mode: 0o440, uid: 5, gid: 6 }
+}
+
+#[test]
+fn nothing_of_kilns_is_in_the_layer() {
+    if can_run() {
+        let bed = Bed::new();
+        let spec = bed.spec("cat /etc/hosts > /dev/null; ls -R / > /dev/null 2>&1; true");
+        success(&spec);
+        assert_eq!(listing(&spec.upper), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn only_changes_are_in_the_layer() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    bed.write("etc/old", "x");
+    bed.write("data/gone", "x");
+    let script = "echo new > /etc/new; rm /data/gone; mkdir /made; echo x > /tmp.txt";
+    let spec = RunSpec { mounts: vec![mount("/run/secrets/a", secret("s"))], ..bed.spec(script) };
+    success(&spec);
+    assert_eq!(listing(&spec.upper), ["data", "data/gone", "etc", "etc/new", "made", "tmp.txt"]);
+    let gone = fs::symlink_metadata(spec.upper.join("data/gone")).unwrap();
+    assert_eq!((gone.mode() & libc::S_IFMT, gone.rdev()), (libc::S_IFCHR, 0));
+}
+
+#[test]
+fn a_copied_up_directory_is_as_the_image_had_it() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    // /etc lacks hosts and resolv.conf, so it is in the stub layer, from where it is copied up.
+    let etc = bed.image().join("etc");
+    fs::create_dir(&etc).unwrap();
+    std::os::unix::fs::chown(&etc, Some(12), Some(34)).unwrap();
+    fs::set_permissions(&etc, fs::Permissions::from_mode(0o2751)).unwrap();
+    rustix::fs::setxattr(&etc, "user.note", b"kept", rustix::fs::XattrFlags::empty()).unwrap();
+    let before = fs::metadata(&etc).unwrap();
+    let times = "stat -c '%a %u %g %Y' /etc";
+    let seen = bed.output(times);
+    assert_eq!(seen, format!("2751 12 34 {}", before.mtime()));
+    let spec = bed.spec("touch -d @1000 /etc/x; touch -d @2000 /etc");
+    success(&spec);
+    let upper = spec.upper.join("etc");
+    let after = fs::metadata(&upper).unwrap();
+    assert_eq!((after.mode() & 0o7777, after.uid(), after.gid()), (0o2751, 12, 34));
+    let mut value = [0; 16];
+    let length = rustix::fs::getxattr(&upper, "user.note", &mut value[..]).unwrap();
+    assert_eq!(&value[..length], b"kept");
+    assert_eq!(listing(&spec.upper), ["etc", "etc/x"]);
+}
+
+#[test]
+fn the_root_has_the_images_mode_and_owner() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    fs::set_permissions(bed.image(), fs::Permissions::from_mode(0o711)).unwrap();
+    std::os::unix::fs::chown(bed.image(), Some(3), Some(4)).unwrap();
+    let spec = bed.spec("stat -c '%a %u %g' /");
+    fs::set_permissions(&spec.upper, fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(success(&spec), "711 3 4");
+}
+
+#[test]
+fn linked_mount_points_are_followed_inside() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    fs::create_dir_all(bed.image().join("run")).unwrap();
+    fs::create_dir_all(bed.image().join("var")).unwrap();
+    fs::create_dir_all(bed.image().join("real-etc")).unwrap();
+    symlink("/run", bed.image().join("var/run")).unwrap();
+    symlink("../../../../real-etc", bed.image().join("etc")).unwrap();
+    // Dangling, as on systems whose resolver is a service.
+    symlink("../run/systemd/resolve/stub.conf", bed.image().join("real-etc/resolv.conf")).unwrap();
+    let script = "cat /run/secrets/key /etc/hosts | grep -c -E 'hush|localhost$|kiln-test'; \
+        test -f /run/systemd/resolve/stub.conf; cat /etc/resolv.conf > /dev/null";
+    let spec = RunSpec {
+        mounts: vec![mount("/var/run/secrets/key", secret("hush\n"))],
+        ..bed.spec(script)
+    };
+    assert_eq!(success(&spec), "2");
+    assert_eq!(listing(&spec.upper), Vec::<String>::new());
+    assert_eq!(listing(&bed.image().join("run")), Vec::<String>::new());
+}
+
+#[test]
+fn links_never_lead_outside() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let outside = bed.fresh("outside");
+    symlink(&outside, bed.image().join("escape")).unwrap();
+    symlink("/proc/1/root", bed.image().join("magic")).unwrap();
+    let mounts = vec![mount("/escape/in", MountSource::Tmpfs { size_bytes: None })];
+    let spec = RunSpec { mounts, ..bed.spec("mount | grep -c '/in type'") };
+    assert_eq!(success(&spec), "1");
+    assert_eq!(listing(&outside), Vec::<String>::new());
+}
+
+#[test]
+fn secrets() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let script = "stat -c '%a %u %g' /run/secrets/key; cat /run/secrets/key; echo; \
+        grep -c ' /run/secrets/key tmpfs ro' /proc/mounts";
+    let spec =
+        RunSpec { mounts: vec![mount("/run/secrets/key", secret("hush"))], ..bed.spec(script) };
+    assert_eq!(success(&spec), "440 5 6\nhush\n1");
+    let on_disk = listing(&spec.scratch.join("secrets"));
+    assert_eq!(on_disk, Vec::<String>::new());
+}
+
+#[test]
+fn directories() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let cache = bed.fresh("cache");
+    fs::write(cache.join("old"), "x").unwrap();
+    let directory = |access| MountSource::Directory { path: cache.clone(), access };
+    let mounts =
+        vec![mount("/rw", directory(Access::ReadWrite)), mount("/ro", directory(Access::ReadOnly))];
+    let script = "ls /rw; echo y > /rw/new; echo z > /ro/no";
+    let spec = RunSpec { mounts, ..bed.spec(script) };
+    let outcome = execute(&spec).unwrap();
+    assert_eq!((outcome.exit, outcome.stdout.as_str()), (Exit::Code(1), "old\n"));
+    assert!(outcome.stderr.contains("Read-only"), "{outcome:?}");
+    assert_eq!(listing(&cache), ["new", "old"]);
+    assert_eq!(listing(&spec.upper), Vec::<String>::new());
+}
+
+fn layer(bed: &Bed, files: &[(&str, &str)]) -> PathBuf {
+    let layer = bed.fresh("layer");
+    for (path, content) in files {
+        let path = layer.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    layer
+}
+
+#[test]
+fn snapshots() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let low = layer(&bed, &[("out/a", "low"), ("out/b", "low")]);
+    let high = layer(&bed, &[("out/b", "high"), ("file", "one")]);
+    symlink("/out", high.join("link")).unwrap();
+    let snapshot = |path: &str, writable| MountSource::Snapshot {
+        lowers: vec![low.clone(), high.clone()],
+        path: GuestPath::new(path).unwrap(),
+        writable,
+    };
+    let writable = Writable { upper: bed.fresh("upper"), work: bed.fresh("work") };
+    let mounts = vec![
+        mount("/ro", snapshot("/out", None)),
+        mount("/linked", snapshot("/link", None)),
+        mount("/rw", snapshot("/out", Some(writable))),
+        mount("/one/file", snapshot("/file", None)),
+        mount("/all", snapshot("/", None)),
+    ];
+    let script = "cat /ro/a /ro/b /linked/b /one/file /all/file; echo x > /rw/a; cat /rw/a /ro/a; \
+        echo x > /ro/a 2>/dev/null || echo kept";
+    let spec = RunSpec { mounts, ..bed.spec(script) };
+    assert_eq!(success(&spec), "lowhighhighoneonex\nlowkept");
+    assert_eq!(listing(&spec.upper), Vec::<String>::new());
+    assert_eq!(fs::read_to_string(low.join("out/a")).unwrap(), "low");
+}
+
+#[test]
+fn a_snapshot_of_one_layer_or_none() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let snapshot =
+        |lowers| MountSource::Snapshot { lowers, path: GuestPath::root(), writable: None };
+    let one = layer(&bed, &[("file", "one")]);
+    let mounts = vec![mount("/one", snapshot(vec![one])), mount("/none", snapshot(vec![]))];
+    let spec = RunSpec { mounts, ..bed.spec("cat /one/file; ls /none | wc -l") };
+    assert_eq!(success(&spec), "one0");
+}
+
+#[test]
+fn a_missing_path_of_a_snapshot_is_named() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let source = MountSource::Snapshot {
+        lowers: vec![bed.image()],
+        path: GuestPath::new("/no/such").unwrap(),
+        writable: None,
+    };
+    let error =
+        execute(&RunSpec { mounts: vec![mount("/x", source)], ..bed.spec("true") }).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "cannot set up the sandbox: open `/no/such` of a mounted stage or image"
+    );
+}
+
+#[test]
+fn mounts_in_mounts() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let cache = bed.fresh("cache");
+    let mounts = vec![
+        mount("/a", MountSource::Tmpfs { size_bytes: Some(1 << 20) }),
+        mount("/a/b/c", MountSource::Directory { path: cache.clone(), access: Access::ReadWrite }),
+        mount("/dev/pipes/doc", secret("script")),
+    ];
+    let script = "echo x > /a/b/c/file; cat /dev/pipes/doc; stat -f -c %T /a 2>/dev/null | head -c 0; \
+        dd if=/dev/zero of=/a/big bs=1M count=2 2>&1 | grep -c 'No space'";
+    let spec = RunSpec { mounts, ..bed.spec(script) };
+    assert_eq!(success(&spec), "script1");
+    assert_eq!(listing(&cache), ["file"]);
+    assert_eq!(listing(&spec.upper), Vec::<String>::new());
+}
+
+#[test]
+fn an_empty_image() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let programs =
+        MountSource::Directory { path: bed.image().join("bin"), access: Access::ReadOnly };
+    let spec = RunSpec {
+        lowers: vec![],
+        mounts: vec![mount("/bin", programs)],
+        ..bed.spec("echo hello > /world; echo $(ls /)")
+    };
+    assert_eq!(success(&spec), "bin dev etc proc sys world");
+    assert_eq!(listing(&spec.upper), ["world"]);
+}
+
+#[test]
+fn two_hundred_layers_with_long_names() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let long = bed.dir.path().join("l".repeat(200)).join("m".repeat(200));
+    let mut lowers = vec![bed.image()];
+    for index in 0..200 {
+        let layer = long.join(index.to_string());
+        fs::create_dir_all(layer.join("many")).unwrap();
+        fs::write(layer.join("many").join(index.to_string()), "x").unwrap();
+        fs::write(layer.join("last"), index.to_string()).unwrap();
+        lowers.push(layer);
+    }
+    let spec = RunSpec { lowers, ..bed.spec("ls /many | wc -l; cat /last; rm -r /many") };
+    assert_eq!(success(&spec), "200\n199");
+    assert_eq!(listing(&spec.upper), ["many"]);
+}
+
+#[test]
+fn a_file_in_the_way_is_named() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    bed.write("srv", "a file");
+    let mounts = vec![mount("/srv/data", MountSource::Tmpfs { size_bytes: None })];
+    let error = execute(&RunSpec { mounts, ..bed.spec("true") }).unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("the mount point `/srv/data`"), "{error}: {source}");
+}
