@@ -1,1 +1,30 @@
-//! Kiln's frontend.
+//! Dockerfile syntax and facts to a build graph and an image config.
+//!
+//! [`plan`] is a pure function: it reads no file, no clock, no environment and no network. What it must
+//! know of the world (the configs of base images) it asks for ([`Planning::Need`]) and is called again.
+//! Words are evaluated here and nowhere else; nothing here is executed, fetched or printed.
+
+mod build;
+mod diagnostic;
+mod environment;
+mod expand;
+mod facts;
+mod globals;
+mod gotext;
+mod link;
+mod lower;
+mod onbuild;
+mod options;
+mod plan;
+mod render;
+mod rule;
+mod stage;
+mod syntax_codes;
+
+pub use diagnostic::{Diagnostic, Label, Severity, syntax_diagnostics};
+pub use facts::{FactRequest, Facts, ResolvedImage};
+pub use kiln_image::HistoryEntry;
+pub use options::{BuildOptions, MAIN_CONTEXT, NamedContext};
+pub use plan::{Plan, Planning, SourceEntry, SourceMap, plan};
+pub use render::render;
+pub use rule::{Rule, codes};

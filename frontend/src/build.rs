@@ -1,0 +1,315 @@
+//! Vertices for stages: effects of instructions put on top of each other.
+//!
+//! The only mutable thing is the [`Builder`], which knows the graph made so far and where the finished
+//! stages ended.
+
+use kiln_grammar::{Instruction, InstructionKind, Span, line_column};
+use kiln_image::HistoryEntry;
+use kiln_ir::{
+    CopyOp, FileAction, FileOp, Graph, GraphBuilder, GuestPath, ImageSource, LocalSource, Op, OpId,
+    Origin, SourceOp, VertexMeta,
+};
+
+use crate::environment::Environment;
+use crate::link::{Command, Reference, Stage};
+use crate::lower::{Scope, lower};
+use crate::plan::{SourceEntry, SourceMap};
+use crate::stage::{Effect, Input, StageState, empty_config};
+use crate::{BuildOptions, Diagnostic, Facts, NamedContext};
+
+/// What planning works with and never changes.
+#[derive(Debug)]
+pub(crate) struct Given<'g> {
+    /// The Dockerfile's text.
+    pub(crate) source: &'g str,
+    /// What the build was told.
+    pub(crate) options: &'g BuildOptions,
+    /// What is known of the world: all that the stages need.
+    pub(crate) facts: &'g Facts,
+    /// The `ARG`s above the first stage.
+    pub(crate) globals: &'g Environment,
+    /// All stages.
+    pub(crate) stages: &'g [Stage<'g>],
+}
+
+/// A graph in the making.
+#[derive(Debug, Default)]
+pub(crate) struct Builder {
+    graph: GraphBuilder,
+    sources: SourceMap,
+    finished: Vec<Option<StageState>>,
+}
+
+/// What people see of a step, and where it came from.
+#[derive(Debug, Clone)]
+struct Label {
+    name: String,
+    origin: Origin,
+    ignore_cache: bool,
+}
+
+impl Label {
+    fn meta(&self) -> VertexMeta {
+        VertexMeta {
+            name: self.name.clone(),
+            origin: Some(self.origin),
+            ignore_cache: self.ignore_cache,
+        }
+    }
+
+    /// For a vertex that only prepares something for the step.
+    fn preparing(&self) -> VertexMeta {
+        VertexMeta { name: format!("{} (prepare)", self.name), ..self.meta() }
+    }
+}
+
+impl Builder {
+    /// Plans one stage; those it needs must have been planned.
+    pub(crate) fn stage(&mut self, index: usize, given: &Given<'_>) -> Result<(), Vec<Diagnostic>> {
+        let stage = &given.stages[index];
+        let mut numbers = Numbers::new(index, given.stages);
+        let state = self.base(stage, &mut numbers, given);
+        let mut progress = Progress { state, numbers };
+        let mut errors = Vec::new();
+        for command in &stage.commands {
+            let scope = Scope {
+                state: &progress.state,
+                options: given.options,
+                globals: given.globals,
+                stages: given.stages,
+                index,
+            };
+            match lower(&command.instruction, &scope) {
+                Ok(effect) => self.add(effect, command, &mut progress, given),
+                Err(found) => errors.extend(found.into_iter().map(|error| place(error, command))),
+            }
+        }
+        self.finished.resize(given.stages.len(), None);
+        self.finished[index] = Some(progress.state);
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// A finished stage.
+    pub(crate) fn finished(&self, index: usize) -> Option<&StageState> {
+        self.finished.get(index)?.as_ref()
+    }
+
+    /// The graph and where its vertices came from.
+    pub(crate) fn finish(self) -> (Graph, SourceMap) {
+        (self.graph.finish(), self.sources)
+    }
+
+    fn base(&mut self, stage: &Stage<'_>, numbers: &mut Numbers, given: &Given<'_>) -> StageState {
+        let label = self.label(
+            numbers.next(&format!("FROM {}", stage.base_text)),
+            stage.from,
+            stage.base_span(),
+            given,
+        );
+        if let Reference::Stage(base) = stage.base
+            && let Some(base) = self.finished(base)
+        {
+            return StageState::on_stage(base);
+        }
+        let image = match &stage.base {
+            Reference::Image(reference) => given.facts.get(reference, &stage.platform),
+            Reference::Scratch
+            | Reference::Stage(_)
+            | Reference::LaterStage(_)
+            | Reference::Context(_) => None,
+        };
+        let config =
+            image.map_or_else(|| empty_config(&stage.platform), |image| image.config.clone());
+        let root = match &stage.base {
+            // An image without layers is the empty filesystem, with a config.
+            Reference::Image(_) if config.rootfs.diff_ids.is_empty() => self.scratch(),
+            Reference::Image(reference) => self.image(reference, &stage.platform, &label, given),
+            Reference::Context(name) => self.whole_context(name, &label, given),
+            Reference::Scratch | Reference::Stage(_) | Reference::LaterStage(_) => self.scratch(),
+        };
+        let mut state = StageState::on_image(root, config);
+        if let Reference::Context(name) = &stage.base {
+            let created_by = format!("FROM {name}");
+            state.history.push(HistoryEntry { created_by, ..HistoryEntry::default() });
+        }
+        state
+    }
+
+    fn add(
+        &mut self,
+        effect: Effect,
+        command: &Command<'_>,
+        progress: &mut Progress,
+        given: &Given<'_>,
+    ) {
+        let Progress { state, numbers } = progress;
+        let Effect { created_by, changes, step } = effect;
+        let layer = step.is_some();
+        if let Some(step) = step {
+            let instruction = &command.instruction;
+            let span = command.trigger_of.unwrap_or(instruction.span);
+            let label = self.label(numbers.next(&one_line(instruction)), instruction, span, given);
+            let mut inputs = vec![state.root];
+            for input in step.inputs {
+                inputs.push(self.input(input, &label, given));
+            }
+            state.root = self.graph.add(step.op, inputs, label.meta());
+        }
+        state.apply(changes, created_by, layer);
+    }
+
+    fn label(
+        &mut self,
+        name: String,
+        instruction: &Instruction,
+        span: Span,
+        given: &Given<'_>,
+    ) -> Label {
+        let line = line_column(given.source, span.start).0;
+        let entry = SourceEntry { span, line, text: instruction.text.clone() };
+        let origin = self.sources.add(entry);
+        Label { name, origin, ignore_cache: given.options.no_cache }
+    }
+
+    fn input(&mut self, input: Input, label: &Label, given: &Given<'_>) -> OpId {
+        match input {
+            Input::Named(reference) => self.named(&reference, label, given),
+            Input::Prepared(op, inputs) => {
+                let mut ids = vec![self.scratch()];
+                for input in inputs {
+                    ids.push(self.input(input, label, given));
+                }
+                self.graph.add(op, ids, label.preparing())
+            }
+        }
+    }
+
+    fn named(&mut self, reference: &Reference, label: &Label, given: &Given<'_>) -> OpId {
+        match reference {
+            Reference::Stage(index) => match self.finished(*index) {
+                Some(stage) => stage.root,
+                None => self.scratch(),
+            },
+            Reference::Image(name) => self.image(name, &given.options.platform, label, given),
+            Reference::Context(name) => self.local(name),
+            Reference::Scratch | Reference::LaterStage(_) => self.scratch(),
+        }
+    }
+
+    fn image(
+        &mut self,
+        reference: &str,
+        platform: &kiln_image::Platform,
+        label: &Label,
+        given: &Given<'_>,
+    ) -> OpId {
+        let Some(image) = given.facts.get(reference, platform) else { return self.scratch() };
+        let source = ImageSource {
+            reference: image.reference.clone(),
+            manifest: image.manifest.clone(),
+            locator: image.locator.clone(),
+        };
+        // Content that its digest names is never brought in anew.
+        let meta = VertexMeta { ignore_cache: false, ..label.meta() };
+        self.graph.add(Op::Source(SourceOp::Image(source)), Vec::new(), meta)
+    }
+
+    fn scratch(&mut self) -> OpId {
+        let meta = VertexMeta { name: "scratch".to_owned(), ..VertexMeta::default() };
+        self.graph.add(Op::Source(SourceOp::Scratch), Vec::new(), meta)
+    }
+
+    fn local(&mut self, name: &str) -> OpId {
+        let meta = VertexMeta { name: format!("context {name}"), ..VertexMeta::default() };
+        let source = LocalSource { name: name.to_owned() };
+        self.graph.add(Op::Source(SourceOp::Local(source)), Vec::new(), meta)
+    }
+
+    /// A directory as a stage's base: all of it, as one layer.
+    fn whole_context(&mut self, name: &str, label: &Label, given: &Given<'_>) -> OpId {
+        let ignore = match given.options.contexts.get(name) {
+            Some(NamedContext::Local { ignore }) => ignore.clone(),
+            Some(NamedContext::Image { .. }) | None => Vec::new(),
+        };
+        let copy = CopyOp {
+            input: 1,
+            source: "/".to_owned(),
+            wildcard: false,
+            required: true,
+            dest: GuestPath::root(),
+            dest_is_dir: true,
+            owner: None,
+            mode: None,
+            unpack: false,
+            parents: false,
+            exclude: Vec::new(),
+            ignore,
+        };
+        let inputs = vec![self.scratch(), self.local(name)];
+        let op = Op::File(FileOp { actions: vec![FileAction::Copy(copy)] });
+        self.graph.add(op, inputs, label.meta())
+    }
+}
+
+/// A stage half planned.
+struct Progress {
+    state: StageState,
+    numbers: Numbers,
+}
+
+/// Points an error of a base's trigger at the `FROM` that runs it.
+fn place(error: Diagnostic, command: &Command<'_>) -> Diagnostic {
+    let Some(from) = command.trigger_of else { return error };
+    let text = &command.instruction.text;
+    Diagnostic {
+        span: Some(from),
+        labels: Vec::new(),
+        message: format!("in the base's trigger `{text}`: {}", error.message),
+        ..error
+    }
+}
+
+/// An instruction with its keyword in capitals.
+fn one_line(instruction: &Instruction) -> String {
+    let keyword = &instruction.keyword.node;
+    let rest = instruction.text.get(keyword.len()..).unwrap_or_default();
+    format!("{}{rest}", keyword.to_uppercase()).replace('\n', " ")
+}
+
+/// Counts the steps of one stage: `[name 2/5] `.
+struct Numbers {
+    stage: String,
+    done: usize,
+    total: usize,
+}
+
+impl Numbers {
+    fn new(index: usize, stages: &[Stage<'_>]) -> Self {
+        let stage = &stages[index];
+        let name = match (&stage.name, stages.len()) {
+            (Some(name), _) => format!("{name} "),
+            (None, 1) => String::new(),
+            (None, _) => format!("stage-{index} "),
+        };
+        let steps = stage.commands.iter().filter(|command| {
+            matches!(
+                command.instruction.kind,
+                InstructionKind::Run(_)
+                    | InstructionKind::Copy(_)
+                    | InstructionKind::Add(_)
+                    | InstructionKind::Workdir(_)
+            )
+        });
+        let has_base = matches!(stage.base, Reference::Image(_) | Reference::Context(_));
+        Self { stage: name, done: 0, total: steps.count() + usize::from(has_base) }
+    }
+
+    fn next(&mut self, text: &str) -> String {
+        if self.done == self.total {
+            return text.to_owned();
+        }
+        self.done += 1;
+        let width = self.total.to_string().len();
+        format!("[{}{:>width$}/{}] {text}", self.stage, self.done, self.total)
+    }
+}

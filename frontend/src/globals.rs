@@ -1,0 +1,114 @@
+//! Build arguments above the first stage, and those that are always there.
+
+use kiln_grammar::{Dockerfile, InstructionKind};
+use kiln_image::Platform;
+
+use crate::environment::Environment;
+use crate::expand::expand;
+use crate::lower::PROXY_ARGUMENTS;
+use crate::{BuildOptions, Diagnostic, Rule, Severity};
+
+/// The argument that sets the time of everything in the image.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// What arguments that tell the builder something begin with.
+const BUILDER_PREFIX: &str = "BUILDKIT_";
+
+/// The variables that `FROM` sees, and that an `ARG` without a default takes its value from.
+pub(crate) fn evaluate(
+    dockerfile: &Dockerfile,
+    options: &BuildOptions,
+) -> Result<Environment, Vec<Diagnostic>> {
+    let mut globals = predefined(options);
+    let mut errors = Vec::new();
+    for instruction in &dockerfile.instructions {
+        if matches!(instruction.kind, InstructionKind::From(_)) {
+            break;
+        }
+        let InstructionKind::Arg(arg) = &instruction.kind else { continue };
+        for declaration in &arg.declarations {
+            let name = match expand(&declaration.name, &globals) {
+                Ok(name) => name,
+                Err(error) => {
+                    errors.push(error);
+                    continue;
+                }
+            };
+            let default = declaration.default.as_ref().map(|word| expand(word, &globals));
+            match (options.build_args.get(&name), default) {
+                (_, Some(Err(error))) => errors.push(error),
+                (Some(given), _) => globals.set(name, given.as_str()),
+                (None, Some(Ok(default))) => globals.set(name, default),
+                (None, None) => {}
+            }
+        }
+    }
+    if errors.is_empty() { Ok(globals) } else { Err(errors) }
+}
+
+fn predefined(options: &BuildOptions) -> Environment {
+    let mut globals = Environment::default();
+    let mut describe = |prefix: &str, platform: &Platform| {
+        for (name, value) in [
+            ("PLATFORM", platform.to_string()),
+            ("OS", platform.os().to_owned()),
+            ("OSVERSION", String::new()),
+            ("ARCH", platform.architecture().to_owned()),
+            ("VARIANT", platform.variant().to_owned()),
+        ] {
+            let name = format!("{prefix}{name}");
+            let given = options.build_args.get(&name).cloned();
+            globals.set(name, given.unwrap_or(value));
+        }
+    };
+    describe("BUILD", &options.build_platform);
+    describe("TARGET", &options.platform);
+    let stage = options.target.clone().unwrap_or_else(|| "default".to_owned());
+    globals.set("TARGETSTAGE", options.build_args.get("TARGETSTAGE").cloned().unwrap_or(stage));
+    globals
+}
+
+/// The time that the build argument or the Dockerfile sets, in seconds since 1970.
+pub(crate) fn epoch(
+    dockerfile: &Dockerfile,
+    globals: &Environment,
+    options: &BuildOptions,
+) -> Result<Option<i64>, Diagnostic> {
+    let given = options.build_args.get(EPOCH).map(String::as_str).or(globals.get(EPOCH));
+    let Some(text) = given.filter(|text| !text.is_empty()) else { return Ok(None) };
+    text.parse::<i64>().map(Some).map_err(|_| {
+        let message = format!("`{EPOCH}` is `{text}`, which is no number of seconds");
+        let place = dockerfile.instructions.iter().find_map(|instruction| {
+            let InstructionKind::Arg(arg) = &instruction.kind else { return None };
+            let declared = arg.declarations.iter().find(|arg| arg.name.raw == EPOCH)?;
+            Some(declared.name.span)
+        });
+        let error = Diagnostic::error(Rule::InvalidEpoch, place.unwrap_or_default(), message);
+        Diagnostic { span: place, ..error }
+    })
+}
+
+/// Warns of build arguments that nothing declares.
+pub(crate) fn unused(dockerfile: &Dockerfile, options: &BuildOptions) -> Vec<Diagnostic> {
+    let mut declared: Vec<&str> = Vec::new();
+    for instruction in &dockerfile.instructions {
+        if let InstructionKind::Arg(arg) = &instruction.kind {
+            declared.extend(arg.declarations.iter().map(|arg| arg.name.raw.as_str()));
+        }
+    }
+    let known = predefined(options);
+    let names = options.build_args.keys().filter(|name| {
+        !declared.contains(&name.as_str())
+            && !PROXY_ARGUMENTS.contains(&name.as_str())
+            && !name.starts_with(BUILDER_PREFIX)
+            && *name != EPOCH
+            && known.get(name).is_none()
+    });
+    names
+        .map(|name| {
+            let message = format!("no `ARG` declares the build argument `{name}`");
+            let warning = Diagnostic::error(Rule::UnusedBuildArgument, Default::default(), message);
+            Diagnostic { span: None, severity: Severity::Warning, ..warning }
+                .suggest(name, &declared)
+        })
+        .collect()
+}
