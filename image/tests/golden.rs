@@ -1,8 +1,6 @@
 //! The digests of a packed layer, kept: a change of them changes the digest of every image that users
 //! have, and is not to come by accident with another version of a compressor.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::convert::Infallible;
 
 use kiln_image::layer::{Compression, EntryKind, EntryMeta, PackEntry, PackOptions, pack};
