@@ -51,22 +51,29 @@ struct Layout<'a> {
 }
 
 impl Layout<'_> {
+    /// A filesystem in memory: for secrets, which must not reach a disk, and for small files, which are
+    /// made there at a tenth of the cost.
+    fn memory(&self) -> PathBuf {
+        self.scratch.join("memory")
+    }
+
+    fn root(&self) -> PathBuf {
+        self.memory().join("root")
+    }
+
     fn hosts(&self) -> PathBuf {
-        self.scratch.join("hosts")
+        self.memory().join("hosts")
     }
 
     fn resolv_conf(&self) -> PathBuf {
-        self.scratch.join("resolv.conf")
-    }
-
-    fn secrets(&self) -> PathBuf {
-        self.scratch.join("secrets")
+        self.memory().join("resolv.conf")
     }
 
     fn secret(&self, index: usize) -> PathBuf {
-        self.secrets().join(index.to_string())
+        self.memory().join(format!("secret-{index}"))
     }
 
+    /// On the disk: a stack must lie on one filesystem for its inode numbers to be as expected.
     fn snapshot(&self, index: usize) -> PathBuf {
         self.scratch.join(format!("snapshot-{index}"))
     }
@@ -83,6 +90,7 @@ fn namespaces(network: Network) -> Vec<Namespace> {
 
 /// Makes, outside the root, what is later mounted into it.
 fn prepare_sources(spec: &RunSpec, facts: &HostFacts, layout: &Layout<'_>, steps: &mut Vec<Step>) {
+    steps.push(Step::HostTmpfs { path: layout.memory() });
     let resolv_conf = match spec.network {
         Network::Host => facts.resolv_conf.clone(),
         Network::None => Vec::new(),
@@ -97,9 +105,6 @@ fn prepare_sources(spec: &RunSpec, facts: &HostFacts, layout: &Layout<'_>, steps
             uid: 0,
             gid: 0,
         }));
-    }
-    if spec.mounts.iter().any(|mount| matches!(mount.source, MountSource::Secret { .. })) {
-        steps.push(Step::HostTmpfs { path: layout.secrets() });
     }
     for (index, mount) in spec.mounts.iter().enumerate() {
         match &mount.source {
@@ -158,6 +163,7 @@ fn root_mount(spec: &RunSpec, layout: &Layout<'_>) -> RootMount {
         upper: spec.upper.clone(),
         work: spec.work.clone(),
         scratch: layout.scratch.to_owned(),
+        at: layout.root(),
         mount_points,
     }
 }

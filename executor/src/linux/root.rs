@@ -28,37 +28,32 @@ pub(super) struct Point<'a> {
     pub(super) directory: bool,
 }
 
-/// Mounts the root in `scratch` and returns a descriptor of it.
+/// Mounts the root outside the sandbox's and returns a descriptor of it.
 pub(super) fn mount(root: &RootMount, points: &[Point<'_>]) -> io::Result<OwnedFd> {
     let empty = root.scratch.join("empty");
     let stub = root.scratch.join("stub");
-    let at = root.scratch.join("root");
-    fs::create_dir(&empty)?;
-    fs::create_dir(&at)?;
+    fs::create_dir(&root.at)?;
     let mut lowers: Vec<&Path> = root.lowers.iter().map(AsRef::as_ref).collect();
-    let survey = survey(&lowers, &empty)?;
+    if lowers.is_empty() {
+        fs::create_dir(&empty)?;
+        lowers.push(&empty);
+    }
+    let survey = survey(&lowers)?;
     mirror_root(survey.as_fd(), &root.upper)?;
     if build_stub(survey.as_fd(), &stub, points)? {
         lowers.push(&stub);
     }
-    if lowers.is_empty() {
-        lowers.push(&empty);
-    }
     drop(survey);
     let mounted = overlay::mount(&lowers, Some((&root.upper, &root.work)))?;
-    overlay::attach(&mounted, &at)?;
+    overlay::attach(&mounted, &root.at)?;
     Ok(mounted)
 }
 
 /// A view of the root as it is without the sandbox, read-only.
-fn survey(lowers: &[&Path], empty: &Path) -> io::Result<OwnedFd> {
-    let single = match lowers {
-        [] => empty,
-        [only] => only,
-        several => return overlay::mount(several, None),
-    };
+fn survey(lowers: &[&Path]) -> io::Result<OwnedFd> {
+    let [single] = lowers else { return overlay::mount(lowers, None) };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(single, flags, Mode::empty())?)
+    Ok(rustix::fs::open(*single, flags, Mode::empty())?)
 }
 
 /// Gives the upper directory the owner and mode of the root it will stand for.

@@ -168,8 +168,10 @@ pub struct RootMount {
     pub upper: PathBuf,
     /// For overlay's own use.
     pub work: PathBuf,
-    /// Holds the mount itself and the stubs of missing mount points.
+    /// Holds the stubs of missing mount points.
     pub scratch: PathBuf,
+    /// A new directory to mount it at.
+    pub at: PathBuf,
     /// Paths that must exist, without a trace in `upper`.
     pub mount_points: Vec<MountPoint>,
 }
