@@ -1,0 +1,197 @@
+//! `kiln build`, with the names of `docker buildx build`.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::{BuildArg, Label, NamedContext, OutputSpec, SecretSpec, ValueError};
+
+const EXAMPLES: &str = "\
+Examples:
+  Build the Dockerfile of this directory and name the image:
+    kiln build -t app .
+
+  Build one stage, with a value for an ARG:
+    kiln build --target test --build-arg VERSION=1.2 .
+
+  Give a step a secret that ends up in no layer:
+    kiln build --secret id=token,src=$HOME/.token .
+
+  Read the Dockerfile from standard input, take COPY sources from src/:
+    kiln build -f - src/ < Dockerfile.dev
+
+  Write the image as an OCI layout's archive, or only its files to a directory:
+    kiln build -o type=oci,dest=app.tar .
+    kiln build -o out/ .
+
+  Take a named context from another directory or another image:
+    kiln build --build-context assets=../assets --build-context base=docker-image://debian:13 .";
+
+/// What to build, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct BuildArgs {
+    /// Directory that COPY and ADD read from, or `-` for a Dockerfile on standard input
+    #[arg(value_name = "CONTEXT", value_parser = Context::parse)]
+    pub context: Context,
+    /// What is built.
+    #[command(flatten)]
+    pub source: Source,
+    /// How steps run.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// What becomes of the result.
+    #[command(flatten)]
+    pub results: Results,
+    /// What is shown.
+    #[command(flatten)]
+    pub view: View,
+}
+
+/// What is built.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Source {
+    /// Dockerfile, or `-` for standard input (default: CONTEXT/Dockerfile)
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Stage to build (default: the last)
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// Value for an ARG; without `=VALUE` that of the environment
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]", value_parser = BuildArg::parse)]
+    pub build_args: Vec<BuildArg>,
+    /// Context that FROM, COPY --from and RUN --mount may name: a directory, docker-image://REFERENCE
+    /// or oci-layout://DIR
+    #[arg(long = "build-context", value_name = "NAME=SOURCE", value_parser = NamedContext::parse)]
+    pub build_contexts: Vec<NamedContext>,
+    /// Label of the image
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = Label::parse)]
+    pub labels: Vec<Label>,
+}
+
+/// How steps run.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Settings {
+    /// Secret for RUN --mount=type=secret: id=NAME with src=FILE or env=VARIABLE
+    #[arg(long = "secret", value_name = "FIELDS", value_parser = SecretSpec::parse)]
+    pub secrets: Vec<SecretSpec>,
+    /// Run every step again; the results are recorded all the same
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Ask the registry for base images even when the store has them
+    #[arg(long)]
+    pub pull: bool,
+    /// Network of RUN steps that do not say
+    #[arg(long, value_enum, value_name = "MODE", default_value_t)]
+    pub network: Network,
+    /// Steps that run at the same time (default: one for each processor)
+    #[arg(long, value_name = "NUMBER")]
+    pub jobs: Option<NonZeroUsize>,
+}
+
+/// What becomes of the result.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Results {
+    /// Name for the image
+    #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
+    pub tags: Vec<String>,
+    /// Also write the result: type=oci|docker|tar|local|cacheonly[,dest=PATH]; a PATH alone is
+    /// type=local, `-` alone is type=tar to standard output
+    #[arg(short, long = "output", value_name = "FIELDS", value_parser = OutputSpec::parse)]
+    pub outputs: Vec<OutputSpec>,
+    /// Write the image's id to a file
+    #[arg(long, value_name = "FILE")]
+    pub iidfile: Option<PathBuf>,
+    /// Write what is known of the result to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub metadata_file: Option<PathBuf>,
+}
+
+/// What is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub struct View {
+    /// How progress is shown on standard error
+    #[arg(long, value_enum, value_name = "MODE", env = "BUILDKIT_PROGRESS", default_value_t)]
+    pub progress: ProgressMode,
+    /// Show no progress, print the image's id alone
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Where COPY and ADD read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Context {
+    /// A directory.
+    Directory(PathBuf),
+    /// Nowhere: the Dockerfile comes from standard input, alone.
+    Stdin,
+}
+
+impl Context {
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        const REMOTE: [&str; 5] = ["http://", "https://", "git://", "ssh://", "git@"];
+        match text {
+            "" => Err(ValueError::Empty { what: "context" }),
+            "-" => Ok(Self::Stdin),
+            text if REMOTE.iter().any(|scheme| text.starts_with(scheme)) => {
+                Err(ValueError::Unsupported { what: format!("the remote context `{text}`") })
+            }
+            text => Ok(Self::Directory(PathBuf::from(text))),
+        }
+    }
+}
+
+/// The network of steps that do not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Network {
+    /// What suits this machine
+    #[default]
+    Default,
+    /// The machine's own
+    Host,
+    /// None but loopback
+    None,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ProgressMode {
+    /// Like `tty` on a terminal, else like `plain`
+    #[default]
+    Auto,
+    /// One line for each thing that happens
+    Plain,
+    /// Redrawn in place; like `plain` where there is no terminal
+    Tty,
+    /// One JSON object a line
+    Rawjson,
+    /// Not at all
+    Quiet,
+}
+
+impl View {
+    /// The mode, with `--quiet` heeded.
+    #[must_use]
+    pub fn mode(self) -> ProgressMode {
+        if self.quiet { ProgressMode::Quiet } else { self.progress }
+    }
+}
+
+impl BuildArgs {
+    /// What no option shows by itself.
+    pub(super) fn check(&self) -> Result<(), ValueError> {
+        let file_from_stdin = self.source.file.as_deref().is_some_and(|file| file == "-");
+        if self.context == Context::Stdin && self.source.file.is_some() {
+            return Err(if file_from_stdin {
+                ValueError::TwiceStdin
+            } else {
+                ValueError::FileWithoutContext
+            });
+        }
+        if self.results.outputs.iter().filter(|output| output.is_stdout()).count() > 1 {
+            return Err(ValueError::TwiceStdout);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! The command line as plain data.
+//!
+//! [`LowArgs`] holds what was typed, checked in itself and nothing more: no file is opened here and
+//! nothing is looked up but the variables that `--help` names. What it means for a build is decided
+//! where it is joined with the engine.
+
+mod build;
+mod fields;
+mod images;
+mod output;
+mod secret;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use build::{BuildArgs, Context, Network, ProgressMode, Results, Settings, Source, View};
+pub use fields::ValueError;
+pub use images::{ImagesArgs, InspectArgs, LoadArgs, SaveArgs};
+pub use output::{Destination, OutputSpec};
+pub use secret::{SecretFrom, SecretSpec};
+pub use values::{BuildArg, Label, NamedContext};
+
+use crate::exit_code::ExitCode;
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(
+    name = "kiln",
+    version,
+    about = "Builds container images from Dockerfiles, without a daemon and without root",
+    arg_required_else_help = true,
+    subcommand_required = true
+)]
+pub struct LowArgs {
+    /// Directory of the store: images, layers, caches.
+    ///
+    /// By default `/var/lib/kiln` for root, `$XDG_DATA_HOME/kiln` or `~/.local/share/kiln` for others.
+    #[arg(long, global = true, value_name = "DIR", env = "KILN_ROOT")]
+    pub root: Option<PathBuf>,
+    /// Configuration file.
+    ///
+    /// By default the first of `$XDG_CONFIG_HOME/kiln/kiln.toml`, `~/.config/kiln/kiln.toml` and
+    /// `/etc/kiln/kiln.toml` that exists.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// A verb with its arguments.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Build an image from a Dockerfile
+    Build(Box<BuildArgs>),
+    /// List the images in the store
+    Images(ImagesArgs),
+    /// Show an image's manifest and configuration as JSON
+    Inspect(InspectArgs),
+    /// Bring images into the store from an archive
+    Load(LoadArgs),
+    /// Write images from the store to an archive
+    Save(SaveArgs),
+}
+
+impl LowArgs {
+    /// Reads the arguments, the program's name first.
+    ///
+    /// # Errors
+    /// When they make no sense, or ask for help or the version; the error knows what to print and
+    /// where.
+    pub fn parse_args<I, T>(args: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let mut command = Self::command().after_help(exit_codes());
+        let low = Self::from_arg_matches(&command.clone().try_get_matches_from(args)?)?;
+        if let Command::Build(build) = &low.command {
+            build.check().map_err(|error| {
+                let build = command.find_subcommand_mut("build").unwrap_or_else(|| {
+                    unreachable!("the arguments were parsed as those of `build`")
+                });
+                build.error(clap::error::ErrorKind::ArgumentConflict, error)
+            })?;
+        }
+        Ok(low)
+    }
+}
+
+/// What a failed reading of the arguments means for the exit code: asking for help is no failure.
+#[must_use]
+pub fn exit_code(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() { ExitCode::Usage } else { ExitCode::Success }
+}
+
+fn exit_codes() -> String {
+    let codes: Vec<_> = ExitCode::ALL.iter().map(|code| format!("  {code}")).collect();
+    format!("Exit codes:\n{}", codes.join("\n"))
+}

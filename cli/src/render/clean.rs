@@ -1,0 +1,235 @@
+//! Makes bytes that a step wrote fit to be shown on a terminal.
+//!
+//! They are hostile: an escape sequence could rewrite what stands above it, change the window's title
+//! or answer as if typed. Whole sequences are dropped, and with them all control characters and the
+//! marks that reorder text. What is left is printable text, tabs, and lines.
+
+/// The longest line that is kept in one piece, in bytes.
+const MAX_LINE_BYTES: usize = 8 * 1024;
+
+/// Cuts a stream of bytes into clean lines. Chunks may break anywhere.
+#[derive(Debug, Default)]
+pub(super) struct LineCleaner {
+    state: State,
+    /// The first bytes of a character whose rest is to come.
+    partial: Vec<u8>,
+    line: String,
+    /// Whether the last character was a carriage return: what follows replaces the line.
+    returned: bool,
+}
+
+/// Where in an escape sequence the stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum State {
+    #[default]
+    Text,
+    /// After ESC and perhaps intermediate characters.
+    Escape,
+    /// In a control sequence (`ESC [`), until a final character.
+    Control,
+    /// In a string (`ESC ]`, `ESC P` …), until its terminator.
+    String,
+    /// After an ESC inside a string.
+    StringEscape,
+}
+
+impl LineCleaner {
+    /// Takes in bytes, and gives out each line that they complete.
+    pub(super) fn feed(&mut self, bytes: &[u8], lines: &mut Vec<String>) {
+        let mut joined = std::mem::take(&mut self.partial);
+        joined.extend_from_slice(bytes);
+        let mut rest = joined.as_slice();
+        while !rest.is_empty() {
+            match std::str::from_utf8(rest) {
+                Ok(text) => {
+                    text.chars().for_each(|c| self.push(c, lines));
+                    return;
+                }
+                Err(error) => {
+                    let (valid, after) = rest.split_at(error.valid_up_to());
+                    String::from_utf8_lossy(valid).chars().for_each(|c| self.push(c, lines));
+                    let Some(invalid) = error.error_len() else {
+                        self.partial = after.to_vec();
+                        return;
+                    };
+                    self.push(char::REPLACEMENT_CHARACTER, lines);
+                    rest = &after[invalid..];
+                }
+            }
+        }
+    }
+
+    /// The line that is not complete yet.
+    pub(super) fn unfinished(&self) -> &str {
+        &self.line
+    }
+
+    /// Ends the stream: what stood in an unfinished line.
+    pub(super) fn finish(&mut self) -> Option<String> {
+        let last = std::mem::take(self);
+        Some(last.line).filter(|line| !line.is_empty())
+    }
+
+    fn push(&mut self, c: char, lines: &mut Vec<String>) {
+        if c == '\n' {
+            // A newline ends any sequence, so that none can swallow the rest of the output.
+            self.state = State::Text;
+            self.returned = false;
+            lines.push(std::mem::take(&mut self.line));
+            return;
+        }
+        let state = self.state;
+        self.state = match (state, c) {
+            (State::String, '\u{1b}') => State::StringEscape,
+            (_, '\u{1b}') => State::Escape,
+            // Cancel, substitute.
+            (_, '\u{18}' | '\u{1a}') => State::Text,
+            (State::String, '\u{07}' | '\u{9c}') | (State::StringEscape, '\\') => State::Text,
+            (State::String, _) => State::String,
+            (State::Escape | State::StringEscape, '[') => State::Control,
+            (State::Escape | State::StringEscape, ']' | 'P' | 'X' | '^' | '_') => State::String,
+            (State::Escape, ' '..='/') => State::Escape,
+            (State::Control, ' '..='?') => State::Control,
+            (State::Escape | State::Control | State::StringEscape, _) => State::Text,
+            (State::Text, '\u{9b}') => State::Control,
+            (State::Text, '\u{90}' | '\u{98}' | '\u{9d}'..='\u{9f}') => State::String,
+            (State::Text, c) => {
+                self.show(c, lines);
+                State::Text
+            }
+        };
+    }
+
+    fn show(&mut self, c: char, lines: &mut Vec<String>) {
+        match c {
+            '\r' => self.returned = true,
+            '\u{08}' => {
+                self.line.pop();
+            }
+            c if !is_showable(c) => {}
+            c => {
+                if std::mem::take(&mut self.returned) {
+                    self.line.clear();
+                }
+                if self.line.len() >= MAX_LINE_BYTES {
+                    lines.push(std::mem::take(&mut self.line));
+                }
+                self.line.push(c);
+            }
+        }
+    }
+}
+
+/// Whether a character neither controls a terminal nor reorders text. A tab does not.
+fn is_showable(c: char) -> bool {
+    let reorders = matches!(
+        c,
+        '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    let separates = matches!(c, '\u{2028}' | '\u{2029}');
+    c == '\t' || !(c.is_control() || reorders || separates)
+}
+
+/// Text from a Dockerfile or a message, fit for one line: clean, each run of white space one space.
+pub(super) fn one_line(text: &str) -> String {
+    let mut cleaner = LineCleaner::default();
+    let mut lines = Vec::new();
+    cleaner.feed(text.as_bytes(), &mut lines);
+    lines.extend(cleaner.finish());
+    let joined = lines.join(" ");
+    joined.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The lines that `bytes` become, whole and cut into single bytes.
+    fn clean(bytes: &[u8]) -> Vec<String> {
+        let lines = |chunks: &mut dyn Iterator<Item = &[u8]>| {
+            let mut cleaner = LineCleaner::default();
+            let mut lines = Vec::new();
+            for chunk in chunks {
+                cleaner.feed(chunk, &mut lines);
+            }
+            lines.extend(cleaner.finish());
+            lines
+        };
+        let whole = lines(&mut std::iter::once(bytes));
+        assert_eq!(lines(&mut bytes.chunks(1)), whole, "cut into single bytes");
+        whole
+    }
+
+    #[test]
+    fn sequences_vanish_whole() {
+        for (bytes, expected) in [
+            (&b"\x1b[31mred\x1b[0m text"[..], "red text"),
+            (b"a\x1b]0;title\x07b", "ab"),
+            (b"a\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\b", "alinkb"),
+            (b"a\x1bPq#0;2;0\x1b\\b", "ab"),
+            (b"a\x1b[2J\x1b[1;1Hb", "ab"),
+            (b"a\x1b(Bb\x1bcc", "abc"),
+            ("a\u{9b}31mb\u{9d}0;t\u{9c}c".as_bytes(), "abc"),
+            (b"a\x07\x00\x0e\x7fb", "ab"),
+            ("a\u{202e}b\u{2066}c\u{200f}d".as_bytes(), "abcd"),
+            (b"tab\tstays", "tab\tstays"),
+            (b"ab\x08c", "ac"),
+        ] {
+            assert_eq!(clean(bytes), [expected], "{:?}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn a_newline_ends_an_open_sequence() {
+        assert_eq!(clean(b"a\x1b]0;never closed\nnext\n"), ["a", "next"]);
+        assert_eq!(clean(b"\x1b[12\nnext"), ["", "next"]);
+    }
+
+    #[test]
+    fn a_carriage_return_starts_the_line_anew() {
+        assert_eq!(clean(b"10%\r50%\r100%\r\nnext\r\n"), ["100%", "next"]);
+        assert_eq!(clean(b"stays\r"), ["stays"]);
+    }
+
+    #[test]
+    fn broken_characters_are_marked() {
+        assert_eq!(clean(b"a\xff\xfeb"), ["a\u{fffd}\u{fffd}b"]);
+        assert_eq!(clean("größe 漢字".as_bytes()), ["größe 漢字"]);
+    }
+
+    #[test]
+    fn a_line_has_an_end() {
+        let lines = clean(&[b'x'; 20_000]);
+        assert_eq!(lines.iter().map(String::len).collect::<Vec<_>>(), [8192, 8192, 3616]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_become_harmless_text(bytes in prop::collection::vec(awkward_byte(), 0..300)) {
+            for line in clean(&bytes) {
+                prop_assert!(line.chars().all(is_showable), "{line:?}");
+                prop_assert!(!line.contains('\n'));
+            }
+        }
+    }
+
+    /// Bytes that mean something in sequences come up as often as all others.
+    fn awkward_byte() -> impl Strategy<Value = u8> {
+        prop_oneof![
+            any::<u8>(),
+            prop::sample::select(
+                b"\x1b[]P\\\x07\x18\r\n\x08;1mA\xc2\x9b\x9d\xe2\x80\xae".as_slice()
+            ),
+        ]
+    }
+
+    #[test]
+    fn names_are_one_line() {
+        assert_eq!(
+            one_line("RUN <<EOF\n  make\x1b[2J\n\tinstall\nEOF"),
+            "RUN <<EOF make install EOF"
+        );
+    }
+}

@@ -1,0 +1,73 @@
+//! Views of a build: folds over its events.
+//!
+//! A [`Renderer`] sees the events one by one and shows what it makes of them; none asks anything back,
+//! so a recorded stream shows the same again. [`Display`] keeps one on a thread of its own.
+
+mod board;
+mod clean;
+mod display;
+mod plain;
+mod quiet;
+mod rawjson;
+mod text;
+mod tty;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::time::Duration;
+
+use kiln_solver::Event;
+
+pub use display::Display;
+pub use plain::Plain;
+pub use quiet::Quiet;
+pub use rawjson::{RawJson, VERSION};
+pub use tty::{Terminal, Tty};
+
+use crate::args::ProgressMode;
+
+/// Shows a narration.
+pub trait Renderer: Send {
+    /// Takes in the next event.
+    ///
+    /// # Errors
+    /// When it cannot be shown.
+    fn event(&mut self, event: &Event) -> io::Result<()>;
+
+    /// Lets time pass: `now` is the time since the narration's start. Called a few times a second.
+    ///
+    /// # Errors
+    /// When it cannot be shown.
+    fn refresh(&mut self, now: Duration) -> io::Result<()> {
+        let _ = now;
+        Ok(())
+    }
+
+    /// Ends the view: there are no more events.
+    ///
+    /// # Errors
+    /// When it cannot be shown.
+    fn finish(&mut self, now: Duration) -> io::Result<()> {
+        self.refresh(now)
+    }
+}
+
+/// The view on standard error that was asked for. Without a terminal there, the one for terminals
+/// gives way to plain lines.
+#[must_use]
+pub fn on_stderr(mode: ProgressMode) -> Box<dyn Renderer> {
+    let terminal = console::Term::stderr();
+    match mode {
+        ProgressMode::Quiet => Box::new(Quiet),
+        ProgressMode::Rawjson => Box::new(RawJson::new(io::stderr())),
+        ProgressMode::Auto | ProgressMode::Tty if terminal.is_term() => {
+            Box::new(Tty::new(Box::new(terminal), console::colors_enabled_stderr()))
+        }
+        ProgressMode::Plain | ProgressMode::Auto | ProgressMode::Tty => {
+            Box::new(Plain::new(io::stderr()))
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! One JSON object a line for each event, for other programs.
+//!
+//! The form is this module's own and versioned by `v`: within a version, fields and events are only
+//! added. Each object has `v`, `seq` (counts from 0), `at_us` (microseconds since the start), `task`
+//! and `event`; what else it has goes by `event`:
+//!
+//! | `event` | fields |
+//! |---|---|
+//! | `declared` | `name`; `inputs`: tasks; `vertex`: index in the build graph, absent for other tasks |
+//! | `started`, `cached`, `cancelled` | |
+//! | `output` | `stream`: `stdout` or `stderr`; `data`: bytes in standard base64 |
+//! | `progress` | `current`; `total`, absent where unknown; `unit`: `bytes` or `items` |
+//! | `warning`, `failed` | `message` |
+//! | `finished` | `duration_us` |
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use kiln_solver::{Event, EventKind, Stream, Unit};
+use serde::Serialize;
+
+use super::Renderer;
+
+/// The version of the form.
+pub const VERSION: u32 = 1;
+
+/// Writes one line of JSON for each event.
+#[derive(Debug)]
+pub struct RawJson<W> {
+    out: W,
+}
+
+impl<W: Write> RawJson<W> {
+    /// A view that writes to `out`.
+    pub fn new(out: W) -> Self {
+        Self { out }
+    }
+}
+
+impl<W: Write + Send> Renderer for RawJson<W> {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        let line = Line {
+            v: VERSION,
+            seq: event.seq,
+            at_us: micros(event.at),
+            task: event.task.0,
+            kind: Kind::from(&event.kind),
+        };
+        let mut text = serde_json::to_vec(&line)?;
+        text.push(b'\n');
+        self.out.write_all(&text)?;
+        self.out.flush()
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    v: u32,
+    seq: u64,
+    at_us: u64,
+    task: u32,
+    #[serde(flatten)]
+    kind: Kind<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Kind<'a> {
+    Declared {
+        name: &'a str,
+        inputs: Vec<u32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        vertex: Option<usize>,
+    },
+    Started,
+    Cached,
+    Output {
+        stream: &'static str,
+        data: String,
+    },
+    Progress {
+        current: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        total: Option<u64>,
+        unit: &'static str,
+    },
+    Warning {
+        message: &'a str,
+    },
+    Finished {
+        duration_us: u64,
+    },
+    Failed {
+        message: &'a str,
+    },
+    Cancelled,
+}
+
+impl<'a> From<&'a EventKind> for Kind<'a> {
+    fn from(kind: &'a EventKind) -> Self {
+        match kind {
+            EventKind::Declared { name, inputs, op } => Self::Declared {
+                name,
+                inputs: inputs.iter().map(|task| task.0).collect(),
+                vertex: op.map(|op| op.index()),
+            },
+            EventKind::Started => Self::Started,
+            EventKind::Cached => Self::Cached,
+            EventKind::Output { stream, bytes } => Self::Output {
+                stream: match stream {
+                    Stream::Stdout => "stdout",
+                    Stream::Stderr => "stderr",
+                },
+                data: STANDARD.encode(bytes),
+            },
+            EventKind::Progress { current, total, unit } => Self::Progress {
+                current: *current,
+                total: *total,
+                unit: match unit {
+                    Unit::Bytes => "bytes",
+                    Unit::Items => "items",
+                },
+            },
+            EventKind::Warning { message } => Self::Warning { message },
+            EventKind::Finished { duration } => Self::Finished { duration_us: micros(*duration) },
+            EventKind::Failed { message } => Self::Failed { message },
+            EventKind::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
