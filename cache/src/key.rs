@@ -1,7 +1,7 @@
 //! Cache keys: the one identity of an action.
 //!
 //! A key is a hash of the key format's version, the op's definition and the digest of exactly what the
-//! op reads of each input. [`parts`] is the only walk over these; [`derive`] hashes it, and whoever
+//! op reads of each input. [`parts`] is the only walk over these; [`derive()`] hashes it, and whoever
 //! explains a miss compares two of them. Nothing here reads a file, a clock or the environment.
 
 use std::fmt;

@@ -2,7 +2,7 @@
 //!
 //! A migration is never changed once a release has written it. Digests of BLAKE3 are blobs of 32 bytes,
 //! digests of OCI documents are texts; times are milliseconds since 1970 unless the name says otherwise.
-//! Rows with an `epoch` point to files and are described in [`durable`](super::durable).
+//! Rows with an `epoch` point to files and are described in [`durable`].
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
