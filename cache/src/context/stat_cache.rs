@@ -11,12 +11,17 @@
 //! never a wrong answer.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kiln_ir::Digest;
 
 use super::dir::Name;
+use crate::CacheError;
 use crate::select::Kind;
 use crate::tree::{Mtime, paths};
 
@@ -151,6 +156,42 @@ impl StatCache {
             all.entry(dir).or_default().extend(entries);
         }
         Some(codec::encode(&all))
+    }
+
+    /// The name of the file that remembers the context at `context`: one for each real path.
+    ///
+    /// # Errors
+    /// When `context` does not lead anywhere.
+    pub fn file_name(context: &Path) -> Result<String, CacheError> {
+        let real = fs::canonicalize(context).map_err(CacheError::io("resolve", context))?;
+        Ok(Digest::of(real.as_os_str().as_bytes()).to_string())
+    }
+
+    /// Reads a file that [`StatCache::save`] wrote. Without one, or with one that is damaged, nothing is
+    /// remembered.
+    #[must_use]
+    pub fn load(file: &Path) -> Self {
+        fs::read(file).map(|bytes| Self::decode(&bytes)).unwrap_or_default()
+    }
+
+    /// Puts all that is worth remembering in place of `file`, by way of the directory `staging` on the same
+    /// filesystem. Without news nothing is written.
+    ///
+    /// # Errors
+    /// When writing fails; `file` is as it was then.
+    pub fn save(&self, file: &Path, staging: &Path) -> Result<(), CacheError> {
+        static SAVED: AtomicU64 = AtomicU64::new(0);
+        let Some(bytes) = self.encode() else { return Ok(()) };
+        let number = SAVED.fetch_add(1, Ordering::Relaxed);
+        let temporary = staging.join(format!("{}-stat-cache-{number}", std::process::id()));
+        let written = fs::write(&temporary, bytes)
+            .and_then(|()| fs::rename(&temporary, file))
+            .map_err(CacheError::io("save the stat cache", file));
+        if written.is_err() {
+            // What failed is told already, and staging is swept anyway.
+            let _removed = fs::remove_file(&temporary);
+        }
+        written
     }
 
     /// How many files and directories are remembered from earlier builds.

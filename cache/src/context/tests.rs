@@ -289,3 +289,24 @@ fn attributes_that_are_content_are_read() {
     let expected = [(b"user.kiln".to_vec(), b"v".to_vec())];
     assert_eq!(found.meta.xattrs, expected.into(), "{overlay:?}");
 }
+
+#[test]
+fn the_memory_is_kept_in_a_file_of_each_real_path() {
+    let (store, context) = (tempfile::tempdir().unwrap(), Context::new());
+    context.write("a", "x");
+    let link = store.path().join("link");
+    symlink(context.dir.path(), &link).unwrap();
+    let name = StatCache::file_name(&link).unwrap();
+    assert_eq!(name, StatCache::file_name(context.dir.path()).unwrap());
+    assert_ne!(name, StatCache::file_name(store.path()).unwrap());
+    let file = store.path().join(name);
+    assert!(StatCache::load(&file).is_empty());
+    let tree = context.open();
+    everything(&tree, "");
+    tree.stat_cache().save(&file, store.path()).unwrap();
+    assert_eq!(StatCache::load(&file).len(), 1);
+    assert_eq!(fs::read_dir(store.path()).unwrap().count(), 2, "the link and the file");
+    let nowhere = tree.stat_cache().save(&store.path().join("no/file"), store.path());
+    assert!(nowhere.is_err());
+    assert_eq!(fs::read_dir(store.path()).unwrap().count(), 2, "nothing is left behind");
+}
