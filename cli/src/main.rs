@@ -1,2 +1,42 @@
-//! The kiln command.
-fn main() {}
+//! The kiln command: becomes what it was started as, reads its arguments, and hands over.
+//!
+//! The order matters: the sandbox helper must not start a thread, and the user namespace must be entered
+//! before any thread exists.
+
+mod commands;
+
+use std::process::ExitCode;
+
+use kiln_cli::args::{self, LowArgs};
+use kiln_engine::userns::Entered;
+
+fn main() -> ExitCode {
+    kiln_engine::helper_main();
+    if commands::durable_main() {
+        return ExitCode::SUCCESS;
+    }
+    let arguments = match LowArgs::parse_args(std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Nothing is left to do when even the message cannot be written.
+            let _unwritten = error.print();
+            return args::exit_code(&error).into();
+        }
+    };
+    let entered = match kiln_engine::userns::enter() {
+        Ok(entered) => entered,
+        Err(error) => return commands::fail(&error.into()).into(),
+    };
+    if let Entered::Single { reason } = &entered {
+        commands::note("warning", reason);
+    }
+    start_log();
+    commands::run(arguments, entered == Entered::AlreadyRoot).into()
+}
+
+/// Kiln's own diagnostics, for whoever looks for a defect: `KILN_LOG=debug`.
+fn start_log() {
+    if let Ok(filter) = tracing_subscriber::EnvFilter::try_from_env("KILN_LOG") {
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    }
+}

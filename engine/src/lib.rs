@@ -1,1 +1,28 @@
-//! Kiln's engine.
+//! One function for each thing that a user asks for.
+//!
+//! This is where the crates meet: the frontend's plan, the solver, the store, the sandbox, registries.
+//! Nothing here prints, parses arguments or decides on an exit code.
+
+mod build;
+mod engine;
+mod error;
+mod export;
+mod images;
+mod load;
+mod origin;
+mod runner;
+mod secrets;
+mod settings;
+
+pub use build::{BuildRequest, Built, BuiltImage, DockerfileSource, Parameters};
+pub use engine::{Engine, EngineConfig};
+pub use error::{EngineError, ErrorKind, FailedStep, Faulty, Place};
+pub use export::{Destination, Output};
+pub use images::{InspectedImage, ListedImage};
+pub use kiln_executor::{helper_main, userns};
+pub use kiln_image::ImageRef;
+pub use kiln_ir::NetworkMode;
+pub use load::LoadedImage;
+pub use runner::Failed;
+pub use secrets::SecretSource;
+pub use settings::Settings;

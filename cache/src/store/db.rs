@@ -31,8 +31,8 @@ pub(super) struct Db {
 struct Inner {
     path: PathBuf,
     connection: Mutex<Connection>,
-    /// Whether results were published that no mark of durability covers yet.
-    unmarked: AtomicBool,
+    /// Whether results were published through this handle.
+    published: AtomicBool,
 }
 
 impl Db {
@@ -47,7 +47,7 @@ impl Db {
             inner: Arc::new(Inner {
                 path: path.to_owned(),
                 connection: Mutex::new(connection),
-                unmarked: AtomicBool::new(false),
+                published: AtomicBool::new(false),
             }),
         })
     }
@@ -90,18 +90,13 @@ impl Db {
                 .query_row([], |row| row.get(0))?;
             run(transaction, epoch)
         })?;
-        self.inner.unmarked.store(true, Ordering::Release);
+        self.inner.published.store(true, Ordering::Release);
         Ok(done)
     }
 
-    /// Whether anything was published since this was last asked.
-    pub(super) fn take_unmarked(&self) -> bool {
-        self.inner.unmarked.swap(false, Ordering::AcqRel)
-    }
-
-    /// Says that what [`Self::take_unmarked`] reported is still not marked.
-    pub(super) fn put_back_unmarked(&self) {
-        self.inner.unmarked.store(true, Ordering::Release);
+    /// Whether anything was published through this handle.
+    pub(super) fn has_published(&self) -> bool {
+        self.inner.published.load(Ordering::Acquire)
     }
 
     /// Moves a log longer than `longest_bytes` into the database, unless somebody is using it.

@@ -21,19 +21,35 @@ const LONGEST_LOG_BYTES: u64 = 512 * 1024;
 impl Store {
     /// Makes all that was stored so far survive a crash of the machine. Takes as long as the disk does;
     /// without it nothing is wrong, but the results of this boot are lost with the machine's power.
-    /// Does nothing when this process stored nothing since the last time.
+    /// Does nothing when nothing was stored since the last time, by whatever process.
     ///
     /// # Errors
     /// When the filesystem cannot be synced or the database written.
     pub fn mark_durable(&self) -> Result<(), CacheError> {
-        if !self.db.take_unmarked() {
+        if !self.has_unmarked()? {
             return Ok(());
         }
-        let marked = self.sync_and_mark();
-        if marked.is_err() {
-            self.db.put_back_unmarked();
-        }
-        marked
+        self.sync_and_mark()
+    }
+
+    /// Whether this handle stored anything: if it did not, whoever did takes care of it.
+    #[must_use]
+    pub fn has_published(&self) -> bool {
+        self.db.has_published()
+    }
+
+    fn has_unmarked(&self) -> Result<bool, CacheError> {
+        self.db.read("look for results that are not durable", |connection| {
+            connection.query_row(
+                "WITH epochs AS (
+                    SELECT epoch FROM records UNION ALL SELECT epoch FROM layers
+                    UNION ALL SELECT epoch FROM blobs UNION ALL SELECT epoch FROM images
+                 )
+                 SELECT EXISTS (SELECT 1 FROM epochs, state WHERE epochs.epoch > durable_epoch)",
+                [],
+                |row| row.get(0),
+            )
+        })
     }
 
     fn sync_and_mark(&self) -> Result<(), CacheError> {

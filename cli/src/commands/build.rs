@@ -1,0 +1,185 @@
+//! `kiln build`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read as _};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use kiln_cli::args::{self, BuildArgs, Context, Network, OutputSpec, ProgressMode, SecretFrom};
+use kiln_cli::exit_code::ExitCode;
+use kiln_cli::render::{Display, on_stderr};
+use kiln_engine::{
+    BuildRequest, Built, BuiltImage, Destination, DockerfileSource, EngineError, ImageRef,
+    NetworkMode, Output, Parameters, SecretSource,
+};
+use serde_json::json;
+
+use super::report::{note, remarks, show};
+use super::{Failure, Place, durable, print, signals};
+
+/// The largest Dockerfile that is read from standard input.
+const MAX_STDIN_BYTES: u64 = 64 << 20;
+
+/// Builds, shows progress, and writes what was asked for besides.
+pub(super) fn build(place: &Place, arguments: BuildArgs) -> Result<(), Failure> {
+    // Removed at the end: the context of a Dockerfile that comes alone.
+    let nothing = tempfile::tempdir().map_err(|source| EngineError::WriteFile {
+        what: "empty context",
+        path: std::env::temp_dir(),
+        source,
+    })?;
+    let request = request(&arguments, nothing.path())?;
+    let cancel = signals::cancel_on_signals();
+    let engine = place.open()?;
+    let start = Instant::now();
+    let display = Display::start(on_stderr(arguments.view.mode()), move || start.elapsed());
+    let result = engine.build(&request, &cancel, &mut |event| display.show(event));
+    // A view that cannot be shown, on a closed pipe say, fails no build.
+    let _unseen = display.finish();
+    durable::in_background(&engine);
+    let built = result?;
+    tell(&built, &arguments);
+    match &built.image {
+        Some(image) => write_results(image, &request.tags, &arguments.results),
+        None => Ok(()),
+    }
+}
+
+fn tell(built: &Built, arguments: &BuildArgs) {
+    if !matches!(arguments.view.mode(), ProgressMode::Quiet | ProgressMode::Rawjson) {
+        show(&remarks(&built.remarks));
+    }
+    let to_stdout = arguments.results.outputs.iter().any(OutputSpec::is_stdout);
+    if let (true, Some(image)) = (arguments.view.quiet && !to_stdout, &built.image) {
+        print(&format!("{}\n", image.id));
+    }
+}
+
+fn request(arguments: &BuildArgs, nothing: &Path) -> Result<BuildRequest, Failure> {
+    let BuildArgs { context, source, settings, results, view: _ } = arguments;
+    let (context, dockerfile) = match (context, source.file.as_deref()) {
+        (Context::Stdin, _) => (nothing.to_owned(), stdin_dockerfile()?),
+        (Context::Directory(dir), Some(file)) if file == "-" => (dir.clone(), stdin_dockerfile()?),
+        (Context::Directory(dir), Some(file)) => {
+            (dir.clone(), DockerfileSource::File(file.to_owned()))
+        }
+        (Context::Directory(dir), None) => {
+            (dir.clone(), DockerfileSource::File(dir.join("Dockerfile")))
+        }
+    };
+    let contexts = source.build_contexts.iter();
+    Ok(BuildRequest {
+        context,
+        dockerfile,
+        parameters: Parameters {
+            target: source.target.clone(),
+            build_args: build_args(&source.build_args),
+            labels: source.labels.iter().map(|l| (l.key.clone(), l.value.clone())).collect(),
+            no_cache: settings.no_cache,
+            network: match settings.network {
+                Network::Default => NetworkMode::Default,
+                Network::Host => NetworkMode::Host,
+                Network::None => NetworkMode::None,
+            },
+        },
+        named_contexts: contexts.map(|c| (c.name.clone(), c.source.clone())).collect(),
+        secrets: settings.secrets.iter().map(|s| (s.id.clone(), secret(s))).collect(),
+        tags: results.tags.iter().map(|tag| name(tag)).collect::<Result<_, _>>()?,
+        outputs: results.outputs.iter().map(output).collect(),
+        pull: settings.pull,
+        jobs: settings.jobs.unwrap_or_else(processors),
+    })
+}
+
+/// Values without a text are those of the environment; a variable that is not set gives none.
+fn build_args(given: &[args::BuildArg]) -> BTreeMap<String, String> {
+    let value = |argument: &args::BuildArg| {
+        argument.value.clone().or_else(|| std::env::var(&argument.name).ok())
+    };
+    given.iter().filter_map(|argument| Some((argument.name.clone(), value(argument)?))).collect()
+}
+
+fn secret(spec: &args::SecretSpec) -> SecretSource {
+    match &spec.from {
+        SecretFrom::File(path) => SecretSource::File(path.clone()),
+        SecretFrom::Env(name) => SecretSource::Env(name.clone()),
+        SecretFrom::SameName if std::env::var_os(&spec.id).is_some() => {
+            SecretSource::Env(spec.id.clone())
+        }
+        SecretFrom::SameName => SecretSource::File(PathBuf::from(&spec.id)),
+    }
+}
+
+fn name(tag: &str) -> Result<ImageRef, Failure> {
+    tag.parse().map_err(|error| {
+        note("error", &format!("the tag {error}"));
+        Failure::Told(ExitCode::Usage)
+    })
+}
+
+fn output(spec: &OutputSpec) -> Output {
+    let destination = |dest: &args::Destination| match dest {
+        args::Destination::File(path) => Destination::File(path.clone()),
+        args::Destination::Stdout => Destination::Stdout,
+    };
+    match spec {
+        OutputSpec::Oci(dest) => Output::Oci { dest: destination(dest) },
+        OutputSpec::OciDirectory(dir) => Output::Oci { dest: Destination::Dir(dir.clone()) },
+        OutputSpec::Docker(dest) => Output::Docker { dest: destination(dest) },
+        OutputSpec::Tar(dest) => Output::Tar { dest: destination(dest) },
+        OutputSpec::Local(dir) => Output::Local { dir: dir.clone() },
+        OutputSpec::CacheOnly => Output::CacheOnly,
+    }
+}
+
+fn processors() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+fn stdin_dockerfile() -> Result<DockerfileSource, Failure> {
+    let mut text = String::new();
+    let read = io::stdin().lock().take(MAX_STDIN_BYTES).read_to_string(&mut text);
+    read.map_err(|source| EngineError::ReadFile {
+        what: "Dockerfile",
+        path: PathBuf::from("-"),
+        source,
+    })?;
+    Ok(DockerfileSource::Text(text))
+}
+
+/// The files that scripts asked for, in the form of buildx.
+fn write_results(
+    image: &BuiltImage,
+    names: &[ImageRef],
+    results: &args::Results,
+) -> Result<(), Failure> {
+    if let Some(path) = &results.iidfile {
+        write(path, image.id.to_string().as_bytes())?;
+    }
+    if let Some(path) = &results.metadata_file {
+        let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+        let metadata = json!({
+            "containerimage.config.digest": image.id.to_string(),
+            "containerimage.descriptor": {
+                "mediaType": image.manifest.media_type,
+                "digest": image.manifest.digest.to_string(),
+                "size": image.manifest.size_bytes,
+            },
+            "containerimage.digest": image.manifest.digest.to_string(),
+            "image.name": names.join(","),
+        });
+        write(path, format!("{metadata:#}\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let written = fs::write(path, bytes);
+    Ok(written.map_err(|source| EngineError::WriteFile {
+        what: "file",
+        path: path.to_owned(),
+        source,
+    })?)
+}

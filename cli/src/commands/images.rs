@@ -1,0 +1,193 @@
+//! The verbs that list, show, load and save images.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kiln_cli::args::{ImagesArgs, InspectArgs, LoadArgs, SaveArgs};
+use kiln_engine::{Destination, EngineError, InspectedImage, ListedImage};
+use serde_json::{Value, json};
+
+use super::{Failure, Place, durable, print};
+
+/// Digits of an id that are enough for people.
+const SHORT_ID: usize = 12;
+
+/// Lists images, youngest first.
+pub(super) fn images(place: &Place, arguments: &ImagesArgs) -> Result<(), Failure> {
+    let mut images = place.open()?.images()?;
+    images.sort_by_key(|image| std::cmp::Reverse(image.created_ms));
+    let mut text = String::new();
+    if arguments.quiet {
+        let mut ids: Vec<_> = images.iter().map(|image| id(image, arguments.no_trunc)).collect();
+        ids.dedup();
+        ids.iter().for_each(|id| text.push_str(&format!("{id}\n")));
+    } else {
+        let mut rows = vec![["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"].map(str::to_owned)];
+        rows.extend(images.iter().map(|image| row(image, arguments.no_trunc)));
+        text = table(&rows);
+    }
+    print(&text);
+    Ok(())
+}
+
+fn row(image: &ListedImage, whole: bool) -> [String; 5] {
+    let none = || "<none>".to_owned();
+    let (repository, tag) = match &image.name {
+        Some(name) => {
+            let familiar = name.familiar();
+            let tag = name.tag().map_or_else(none, str::to_owned);
+            let repository = familiar.strip_suffix(&format!(":{tag}")).unwrap_or(&familiar);
+            (repository.to_owned(), tag)
+        }
+        None => (none(), none()),
+    };
+    [repository, tag, id(image, whole), age(image.created_ms), size(image.size_bytes)]
+}
+
+fn id(image: &ListedImage, whole: bool) -> String {
+    let digest = image.id.unwrap_or(image.manifest);
+    if whole { digest.to_string() } else { digest.hex()[..SHORT_ID].to_owned() }
+}
+
+/// Columns as wide as their widest cell, two blanks apart.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let widths: Vec<usize> = (0..N)
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+fn age(created_ms: i64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let seconds = (now - created_ms).max(0) / 1000;
+    let units = [("year", 31_536_000), ("month", 2_592_000), ("week", 604_800), ("day", 86_400)];
+    let units = units.into_iter().chain([("hour", 3600), ("minute", 60), ("second", 1)]);
+    let (unit, length) = units.into_iter().find(|unit| seconds >= unit.1).unwrap_or(("second", 1));
+    let count = seconds / length;
+    format!("{count} {unit}{} ago", if count == 1 { "" } else { "s" })
+}
+
+/// As Docker prints sizes: powers of ten, three digits.
+fn size(bytes: u64) -> String {
+    let units = ["B", "kB", "MB", "GB", "TB"];
+    let mut unit = 0;
+    let mut value = bytes;
+    let mut rest = 0;
+    while value >= 1000 && unit + 1 < units.len() {
+        rest = value % 1000;
+        value /= 1000;
+        unit += 1;
+    }
+    match (unit, value) {
+        (0, _) | (_, 100..) => format!("{value}{}", units[unit]),
+        (_, 10..) => format!("{value}.{}{}", rest / 100, units[unit]),
+        _ => format!("{value}.{:02}{}", rest / 10, units[unit]),
+    }
+}
+
+/// Shows images as `docker image inspect` does.
+pub(super) fn inspect(place: &Place, arguments: &InspectArgs) -> Result<(), Failure> {
+    let engine = place.open()?;
+    let mut shown = Vec::new();
+    for image in &arguments.images {
+        shown.push(describe(&engine.inspect(image)?));
+    }
+    print(&format!("{:#}\n", Value::from(shown)));
+    Ok(())
+}
+
+fn describe(image: &InspectedImage) -> Value {
+    let InspectedImage { names, digest, manifest, config, size_bytes } = image;
+    let repositories = names.iter().map(|name| {
+        let repository = name.familiar();
+        let repository = name.tag().map_or(repository.as_str(), |tag| {
+            repository.strip_suffix(&format!(":{tag}")).unwrap_or(&repository)
+        });
+        format!("{repository}@{digest}")
+    });
+    let whole: Value = serde_json::from_slice(&config.to_bytes()).unwrap_or(Value::Null);
+    json!({
+        "Id": manifest.config.digest.to_string(),
+        "RepoTags": names.iter().map(kiln_engine::ImageRef::familiar).collect::<Vec<_>>(),
+        "RepoDigests": repositories.collect::<Vec<_>>(),
+        "Created": config.created,
+        "Author": config.author,
+        "Architecture": config.architecture,
+        "Os": config.os,
+        "Size": size_bytes,
+        "Config": whole["config"],
+        "RootFS": {
+            "Type": "layers",
+            "Layers": config.rootfs.diff_ids.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        },
+        "History": whole["history"],
+        "Descriptor": {
+            "mediaType": manifest.media_type,
+            "digest": digest.to_string(),
+        },
+    })
+}
+
+/// Brings images in from an archive.
+pub(super) fn load(place: &Place, arguments: &LoadArgs) -> Result<(), Failure> {
+    let (name, reader): (String, Box<dyn Read>) = match &arguments.input {
+        None => ("-".to_owned(), Box::new(io::stdin().lock())),
+        Some(path) => {
+            let file = File::open(path).map_err(|source| EngineError::ReadFile {
+                what: "archive",
+                path: path.clone(),
+                source,
+            })?;
+            (path.display().to_string(), Box::new(file))
+        }
+    };
+    let engine = place.open()?;
+    for image in engine.load(&name, reader)? {
+        if image.names.is_empty() {
+            print(&format!("Loaded image: {}\n", image.manifest));
+        }
+        for name in &image.names {
+            print(&format!("Loaded image: {}\n", name.familiar()));
+        }
+    }
+    durable::in_background(&engine);
+    Ok(())
+}
+
+/// Writes images to an archive.
+pub(super) fn save(place: &Place, arguments: SaveArgs) -> Result<(), Failure> {
+    let dest = arguments.output.map_or(Destination::Stdout, Destination::File);
+    Ok(place.open()?.save(&arguments.images, &dest)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_three_digits() {
+        for (bytes, shown) in [
+            (0, "0B"),
+            (999, "999B"),
+            (1000, "1.00kB"),
+            (1_549_999, "1.54MB"),
+            (72_800_000, "72.8MB"),
+            (999_999_999, "999MB"),
+            (1_000_000_000, "1.00GB"),
+        ] {
+            assert_eq!(size(bytes), shown);
+        }
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [["A".to_owned(), "BB".to_owned()], ["CCC".to_owned(), "D".to_owned()]];
+        assert_eq!(table(&rows), "A    BB\nCCC  D\n");
+    }
+}

@@ -1,0 +1,87 @@
+//! What each verb does: arguments to the engine's terms, results to what people and scripts read.
+
+mod build;
+mod durable;
+mod images;
+mod report;
+mod signals;
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use kiln_cli::args::{Command, LowArgs};
+use kiln_cli::exit_code::ExitCode;
+use kiln_engine::{Engine, EngineConfig, EngineError, Settings};
+
+pub(crate) use durable::main as durable_main;
+pub(crate) use report::{fail, note};
+
+/// A verb that ended early.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The engine failed; it is told by [`fail`].
+    Engine(EngineError),
+    /// All is told; this remains to be returned.
+    Told(ExitCode),
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// Does what was asked for.
+pub(crate) fn run(arguments: LowArgs, is_root: bool) -> ExitCode {
+    let place = Place {
+        root: arguments.root.unwrap_or_else(|| default_root(is_root)),
+        config: arguments.config,
+    };
+    let result = match arguments.command {
+        Command::Build(build) => build::build(&place, *build),
+        Command::Images(images) => images::images(&place, &images),
+        Command::Inspect(inspect) => images::inspect(&place, &inspect),
+        Command::Load(load) => images::load(&place, &load),
+        Command::Save(save) => images::save(&place, save),
+    };
+    match result {
+        Ok(()) => ExitCode::Success,
+        Err(Failure::Told(code)) => code,
+        Err(Failure::Engine(error)) => fail(&error),
+    }
+}
+
+/// Where the store and the configuration are.
+pub(crate) struct Place {
+    root: PathBuf,
+    config: Option<PathBuf>,
+}
+
+impl Place {
+    fn open(&self) -> Result<Engine, EngineError> {
+        Engine::open(EngineConfig {
+            root: self.root.clone(),
+            settings: Settings::load(self.config.as_deref())?,
+            helper: PathBuf::from("/proc/self/exe"),
+        })
+    }
+}
+
+/// `/var/lib/kiln` for root, else below the account's data directory.
+fn default_root(is_root: bool) -> PathBuf {
+    if is_root {
+        return PathBuf::from("/var/lib/kiln");
+    }
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    match (variable("XDG_DATA_HOME"), variable("HOME")) {
+        (Some(data), _) => Path::new(&data).join("kiln"),
+        (None, Some(home)) => Path::new(&home).join(".local/share/kiln"),
+        (None, None) => PathBuf::from(".kiln"),
+    }
+}
+
+/// Prints a result. A reader that went away has what it wanted.
+pub(crate) fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    let _unread = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

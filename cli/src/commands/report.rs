@@ -1,0 +1,120 @@
+//! Failures, told so that one knows the place, the cause and the way out.
+
+use std::error::Error;
+use std::io::{self, Write as _};
+
+use kiln_cli::exit_code::ExitCode;
+use kiln_engine::{EngineError, ErrorKind, FailedStep, Faulty, Place};
+
+/// Tells of a failure on standard error; answers the exit code for it.
+pub(crate) fn fail(error: &EngineError) -> ExitCode {
+    match error {
+        EngineError::Dockerfile(faulty) => show(&remarks(faulty)),
+        EngineError::Steps(steps) => {
+            for step in steps {
+                show(&failed_step(step));
+            }
+        }
+        EngineError::Cancelled => note("error", "interrupted"),
+        other => {
+            note("error", &chain(other));
+            for hint in other.hints() {
+                show(&format!("  = help: {hint}\n"));
+            }
+        }
+    }
+    if error.is_disk_full() {
+        show("  = help: the disk is full; free some space, or give another store with `--root`\n");
+    }
+    code(error.kind())
+}
+
+/// Tells something in one line.
+pub(crate) fn note(kind: &str, text: &str) {
+    show(&format!("{kind}: {text}\n"));
+}
+
+/// The remarks on a Dockerfile, each with its lines.
+pub(crate) fn remarks(faulty: &Faulty) -> String {
+    let rendered = faulty.diagnostics.iter();
+    let rendered =
+        rendered.map(|diagnostic| kiln_frontend::render(diagnostic, &faulty.file, &faulty.source));
+    rendered.collect::<Vec<_>>().join("\n")
+}
+
+pub(crate) fn show(text: &str) {
+    // There is nobody else to tell.
+    let _unread = io::stderr().lock().write_all(text.as_bytes());
+}
+
+fn failed_step(step: &FailedStep) -> String {
+    let mut text = format!("error: {}\n", headline(step));
+    if let Some(place) = &step.place {
+        text.push_str(&excerpt(place));
+    }
+    if let Some(EngineError::Command { output, .. }) = step.engine_error()
+        && !output.is_empty()
+    {
+        text.push_str("  = its last output:\n");
+        for line in output {
+            text.push_str(&format!("      {}\n", clean(line)));
+        }
+    }
+    for hint in step.engine_error().map(EngineError::hints).unwrap_or_default() {
+        text.push_str(&format!("  = help: {hint}\n"));
+    }
+    text
+}
+
+fn headline(step: &FailedStep) -> String {
+    match step.engine_error() {
+        Some(EngineError::Command { exit, .. }) => format!("`{}` failed with {exit}", step.name),
+        _ => format!("`{}` failed: {}", step.name, chain(&step.error)),
+    }
+}
+
+/// The instruction as it is written, with its line numbers.
+fn excerpt(place: &Place) -> String {
+    let lines: Vec<_> = place.source.lines().collect();
+    let last = place.line + lines.len().saturating_sub(1);
+    let width = last.to_string().len();
+    let mut text = format!("{:width$}--> {}:{}\n", "", place.file, place.line);
+    text.push_str(&format!("{:width$} |\n", ""));
+    for (offset, line) in lines.iter().enumerate() {
+        text.push_str(&format!("{:>width$} | {}\n", place.line + offset, clean(line)));
+    }
+    text.push_str(&format!("{:width$} |\n", ""));
+    text
+}
+
+/// Without what could steer a terminal: the text is the Dockerfile's or a command's.
+fn clean(line: &str) -> String {
+    line.chars().filter(|c| !c.is_control() || *c == '\t').collect()
+}
+
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn code(kind: ErrorKind) -> ExitCode {
+    match kind {
+        ErrorKind::Usage => ExitCode::Usage,
+        ErrorKind::Dockerfile => ExitCode::Dockerfile,
+        ErrorKind::Step => ExitCode::StepFailed,
+        ErrorKind::NotFound => ExitCode::NotFound,
+        ErrorKind::Network => ExitCode::Network,
+        ErrorKind::Store => ExitCode::Store,
+        ErrorKind::Sandbox => ExitCode::Sandbox,
+        ErrorKind::Interrupted => ExitCode::Interrupted,
+    }
+}

@@ -1,0 +1,58 @@
+//! What a caller asks of a build.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use kiln_image::ImageRef;
+use kiln_ir::NetworkMode;
+
+use crate::export::Output;
+use crate::secrets::SecretSource;
+
+/// A build, as asked for.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    /// The main context's directory.
+    pub context: PathBuf,
+    /// The Dockerfile.
+    pub dockerfile: DockerfileSource,
+    /// What of it is wanted, and with which values.
+    pub parameters: Parameters,
+    /// `--build-context`: names with directories, `docker-image://…` or `oci-layout://…`.
+    pub named_contexts: BTreeMap<String, String>,
+    /// Secrets by id.
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// Names for the image.
+    pub tags: Vec<ImageRef>,
+    /// Where the result goes besides the store.
+    pub outputs: Vec<Output>,
+    /// Whether names of images are resolved at the registry even when the store knows them.
+    pub pull: bool,
+    /// How many steps run at the same time.
+    pub jobs: NonZeroUsize,
+}
+
+/// Where the Dockerfile comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DockerfileSource {
+    /// A file, given as people should see it.
+    File(PathBuf),
+    /// Text at hand, read from the standard input.
+    Text(String),
+}
+
+/// What of a Dockerfile is wanted, and with which values.
+#[derive(Debug, Clone, Default)]
+pub struct Parameters {
+    /// The stage to build; nothing for the last.
+    pub target: Option<String>,
+    /// Values for `ARG`s.
+    pub build_args: BTreeMap<String, String>,
+    /// Labels to add.
+    pub labels: Vec<(String, String)>,
+    /// Whether recorded results are passed over.
+    pub no_cache: bool,
+    /// The network of steps that do not say.
+    pub network: NetworkMode,
+}

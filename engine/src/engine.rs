@@ -1,0 +1,97 @@
+//! What every verb works with: a store, registries and this machine.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use kiln_cache::Store;
+use kiln_cache::layer::LayerStore;
+use kiln_cache::tree::Manifest;
+use kiln_executor::HostFacts;
+use kiln_ir::Digest;
+use kiln_registry::{Client, Credentials};
+
+use crate::{EngineError, Settings};
+
+/// How an [`Engine`] is set up.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// The store's directory; made if absent.
+    pub root: PathBuf,
+    /// How registries are reached.
+    pub settings: Settings,
+    /// The program that begins with [`kiln_executor::helper_main`]: the running one, as
+    /// `/proc/self/exe`, or a test's.
+    pub helper: PathBuf,
+}
+
+/// A store that is open, and the means to work on it. Every method may be called from any thread.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) store: Store,
+    pub(crate) layers: LayerStore,
+    settings: Settings,
+    /// Made when a registry is first asked something: most builds ask nothing.
+    registry: OnceLock<Client>,
+    pub(crate) host: HostFacts,
+    pub(crate) helper: PathBuf,
+}
+
+impl Engine {
+    /// Opens the store and looks at the machine. No registry is asked anything yet.
+    ///
+    /// # Errors
+    /// When the store cannot be opened or the settings of a registry cannot be used.
+    pub fn open(config: EngineConfig) -> Result<Self, EngineError> {
+        let store = Store::open(&config.root)?;
+        let layers = LayerStore::new(store.layers_dir(), store.staging_dir().to_owned());
+        Ok(Self {
+            settings: config.settings,
+            registry: OnceLock::new(),
+            host: HostFacts::gather()?,
+            helper: config.helper,
+            store,
+            layers,
+        })
+    }
+
+    /// Whether anything was stored that a crash of the machine could still undo; see
+    /// [`Engine::mark_durable`].
+    #[must_use]
+    pub fn has_published(&self) -> bool {
+        self.store.has_published()
+    }
+
+    /// The store's directory.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.store.root()
+    }
+
+    /// Makes all that the store at `root` holds survive a crash of the machine. Waits for the disk; does
+    /// nothing where there is no store.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn mark_durable(root: &Path) -> Result<(), EngineError> {
+        if !root.is_dir() {
+            return Ok(());
+        }
+        let store = Store::open(root)?;
+        store.mark_durable()?;
+        Ok(store.close()?)
+    }
+
+    /// The client of all registries.
+    pub(crate) fn registry(&self) -> Result<&Client, EngineError> {
+        if let Some(client) = self.registry.get() {
+            return Ok(client);
+        }
+        let client = Client::new(self.settings.registry.clone(), Credentials::from_environment()?)?;
+        Ok(self.registry.get_or_init(|| client))
+    }
+
+    /// The digest of the layer that changes nothing.
+    pub(crate) fn empty_layer(&self) -> Digest {
+        Manifest::default().digest()
+    }
+}

@@ -1,0 +1,338 @@
+//! What can go wrong, from the point of view of whoever asked.
+
+use std::io;
+use std::path::PathBuf;
+
+use kiln_cache::CacheError;
+use kiln_cache::select::SelectError;
+use kiln_executor::ExecutorError;
+use kiln_frontend::Diagnostic;
+use kiln_image::ImageError;
+use kiln_registry::RegistryError;
+use kiln_solver::StepError;
+
+use crate::runner::Failed;
+
+/// A verb that could not be carried out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// A `kiln.toml` could not be understood.
+    #[error("`{}` is not a valid configuration", .path.display())]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// A file could not be read.
+    #[error("cannot read the {what} `{}`", .path.display())]
+    ReadFile {
+        /// What the file is to Kiln.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file could not be written.
+    #[error("cannot write the {what} `{}`", .path.display())]
+    WriteFile {
+        /// What the file is to Kiln.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something stands where a result would have to replace it.
+    #[error("cannot replace `{}`: it is not {expected}", .path.display())]
+    InTheWay {
+        /// Where.
+        path: PathBuf,
+        /// What may be replaced there.
+        expected: &'static str,
+    },
+    /// The Dockerfile cannot be built.
+    #[error("the Dockerfile has {} {}", .0.errors(), if .0.errors() == 1 { "error" } else { "errors" })]
+    Dockerfile(Box<Faulty>),
+    /// `SOURCE_DATE_EPOCH` is no time.
+    #[error("`SOURCE_DATE_EPOCH` is `{text}`; give whole seconds since 1970")]
+    Epoch {
+        /// The text.
+        text: String,
+    },
+    /// A `--build-context` cannot be used.
+    #[error("the build context `{name}` cannot be used: {reason}")]
+    NamedContext {
+        /// The context's name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// A secret cannot be had.
+    #[error("no secret `{id}`: {detail}")]
+    Secret {
+        /// Its id.
+        id: String,
+        /// Why, and the way out.
+        detail: String,
+    },
+    /// A command of the build failed.
+    #[error("`{}` failed with {exit}", .args.join(" "))]
+    Command {
+        /// The program and its arguments.
+        args: Vec<String>,
+        /// How it ended.
+        exit: Failed,
+        /// The last lines that it wrote, oldest first.
+        output: Vec<String>,
+    },
+    /// Steps of the build failed; at least one.
+    #[error("{}", summary(.0))]
+    Steps(Vec<FailedStep>),
+    /// An image is not to be found in the store, nor anywhere else that was asked.
+    #[error("no image `{reference}`: {looked}")]
+    NoImage {
+        /// The name.
+        reference: String,
+        /// Where it was looked for.
+        looked: String,
+    },
+    /// A document of an image, or a name, cannot be used.
+    #[error("the image `{reference}` cannot be used")]
+    Image {
+        /// The image.
+        reference: String,
+        /// Why.
+        source: ImageError,
+    },
+    /// A layer's archive cannot be used.
+    #[error("the archive {archive} cannot be unpacked: {reason}")]
+    Archive {
+        /// The layer's digest, or the file's path.
+        archive: String,
+        /// Why.
+        reason: String,
+    },
+    /// A layer cannot be written as an archive.
+    #[error("the layer {layer} cannot be packed: {reason}")]
+    Pack {
+        /// The layer's digest.
+        layer: String,
+        /// Why.
+        reason: String,
+    },
+    /// A registry did not give what was asked of it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The store failed, or what is read through it.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// What a COPY or ADD wants is not there, or cannot be put where it is wanted.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// A sandbox could not be made.
+    #[error(transparent)]
+    Sandbox(#[from] ExecutorError),
+    /// Kiln does not do this yet.
+    #[error("{what} is not supported yet")]
+    Unsupported {
+        /// What.
+        what: String,
+    },
+    /// The caller cancelled.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// A Dockerfile with what is wrong with it.
+#[derive(Debug)]
+pub struct Faulty {
+    /// The file's name, as people should see it.
+    pub file: String,
+    /// Its text.
+    pub source: String,
+    /// At least one of them an error.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Faulty {
+    /// How many of the diagnostics are errors.
+    #[must_use]
+    pub fn errors(&self) -> usize {
+        let is_error = |d: &&Diagnostic| d.severity == kiln_frontend::Severity::Error;
+        self.diagnostics.iter().filter(is_error).count()
+    }
+}
+
+/// A step that failed.
+#[derive(Debug)]
+pub struct FailedStep {
+    /// Such as `[build 2/5] RUN make`.
+    pub name: String,
+    /// Where it is in the Dockerfile, if it is.
+    pub place: Option<Place>,
+    /// Why it failed.
+    pub error: StepError<EngineError>,
+}
+
+impl FailedStep {
+    /// Why the step itself failed; nothing when it was the keeping of its record.
+    #[must_use]
+    pub fn engine_error(&self) -> Option<&EngineError> {
+        match &self.error {
+            StepError::Run(error) => Some(error),
+            StepError::Lookup(_) | StepError::Lock(_) | StepError::Record(_) => None,
+        }
+    }
+}
+
+/// An instruction of a Dockerfile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file's name, as people should see it.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The instruction's lines as they are written.
+    pub source: String,
+}
+
+/// What kind of failure an error is, for an exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// What was asked for makes no sense.
+    Usage,
+    /// The Dockerfile cannot be built.
+    Dockerfile,
+    /// A step failed.
+    Step,
+    /// An image, a file or a secret that is needed does not exist.
+    NotFound,
+    /// A registry could not be reached or refused.
+    Network,
+    /// The store or the disk.
+    Store,
+    /// The sandbox could not be made on this machine.
+    Sandbox,
+    /// The caller cancelled.
+    Interrupted,
+}
+
+impl EngineError {
+    /// What kind of failure this is. Of several steps the first one counts.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Settings { .. } | Self::Epoch { .. } | Self::Unsupported { .. } => {
+                ErrorKind::Usage
+            }
+            Self::Dockerfile(_) => ErrorKind::Dockerfile,
+            Self::Command { .. } | Self::Archive { .. } => ErrorKind::Step,
+            Self::ReadFile { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                ErrorKind::NotFound
+            }
+            Self::Secret { .. }
+            | Self::NamedContext { .. }
+            | Self::NoImage { .. }
+            | Self::Image { .. } => ErrorKind::NotFound,
+            Self::Registry(error) => registry_kind(error),
+            Self::Cache(error) => cache_kind(error),
+            Self::Select(error) => select_kind(error),
+            Self::ReadFile { .. }
+            | Self::WriteFile { .. }
+            | Self::InTheWay { .. }
+            | Self::Pack { .. } => ErrorKind::Store,
+            Self::Sandbox(ExecutorError::Cancelled) | Self::Cancelled => ErrorKind::Interrupted,
+            Self::Sandbox(ExecutorError::UnknownName { .. }) => ErrorKind::Step,
+            Self::Sandbox(_) => ErrorKind::Sandbox,
+            Self::Steps(steps) => match steps.first().map(|step| &step.error) {
+                Some(StepError::Run(error)) => error.kind(),
+                Some(
+                    StepError::Lookup(error) | StepError::Lock(error) | StepError::Record(error),
+                ) => cache_kind(error),
+                None => ErrorKind::Step,
+            },
+        }
+    }
+
+    /// Lines of advice.
+    #[must_use]
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Select(error) => error.hints(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether the cause is a full disk or an exhausted quota.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        let mut error: Option<&dyn std::error::Error> = Some(self);
+        while let Some(current) = error {
+            if let Some(io) = current.downcast_ref::<io::Error>()
+                && matches!(io.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            {
+                return true;
+            }
+            if let Some(cache) = current.downcast_ref::<CacheError>()
+                && cache.is_disk_full()
+            {
+                return true;
+            }
+            error = current.source();
+        }
+        matches!(self, Self::Steps(steps) if steps.iter().any(|step| match &step.error {
+            StepError::Run(error) => error.is_disk_full(),
+            StepError::Lookup(error) | StepError::Lock(error) | StepError::Record(error) => {
+                error.is_disk_full()
+            }
+        }))
+    }
+}
+
+/// An error with all its causes, on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+fn summary(steps: &[FailedStep]) -> String {
+    match steps {
+        [only] => format!("the step `{}` failed", only.name),
+        [first, rest @ ..] => {
+            format!("the step `{}` failed, and {} more", first.name, rest.len())
+        }
+        [] => "a step failed".to_owned(),
+    }
+}
+
+fn registry_kind(error: &RegistryError) -> ErrorKind {
+    match error {
+        RegistryError::NotFound { .. } => ErrorKind::NotFound,
+        RegistryError::Write { .. } => ErrorKind::Store,
+        _ => ErrorKind::Network,
+    }
+}
+
+fn cache_kind(error: &CacheError) -> ErrorKind {
+    match error {
+        CacheError::Cancelled { .. } => ErrorKind::Interrupted,
+        _ => ErrorKind::Store,
+    }
+}
+
+fn select_kind(error: &SelectError) -> ErrorKind {
+    match error {
+        SelectError::Cache(error) => cache_kind(error),
+        SelectError::Missing { .. } | SelectError::Ignored { .. } => ErrorKind::NotFound,
+        _ => ErrorKind::Step,
+    }
+}

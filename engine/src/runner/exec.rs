@@ -1,0 +1,304 @@
+//! RUN: a command in a sandbox, committed as a layer.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use kiln_cache::layer::Staging;
+use kiln_cache::{CacheMountGuard, CacheMountSpec, LayerRef, Snapshot};
+use kiln_executor::{
+    Access, Cancel as RunCancel, Exit, MountSource, MountSpec, Network, Process, RunSpec, Security,
+    Writable,
+};
+use kiln_ir::{
+    CacheSharing, ExecOp, GuestPath, Mount, MountAccess, MountKind, NetworkMode, SecretUse,
+    SecurityMode,
+};
+use kiln_solver::{Cancel, Report, Stream};
+
+use super::{Runner, Value};
+use crate::EngineError;
+
+/// The host name that BuildKit gives its sandboxes; programs record it in what they build.
+const HOSTNAME: &str = "buildkitsandbox";
+
+/// What a command's mounts come to on this machine.
+#[derive(Default)]
+struct Prepared {
+    mounts: Vec<MountSpec>,
+    env: Vec<(String, String)>,
+    /// Held until the command has ended.
+    _caches: Vec<CacheMountGuard>,
+}
+
+/// A cache mount, to be taken once for all mounts of a command that name it.
+struct WantedCache<'a> {
+    spec: CacheMountSpec,
+    seed: &'a Option<(usize, GuestPath)>,
+}
+
+impl Runner<'_> {
+    /// Runs the command; answers the layer that it made.
+    pub(super) fn execute(
+        &self,
+        op: &ExecOp,
+        inputs: &[Value],
+        report: &dyn Report,
+        cancel: &Cancel,
+    ) -> Result<LayerRef, EngineError> {
+        let root = inputs[0].snapshot();
+        let staging = self.engine.layers.stage()?;
+        let prepared = self.prepare(op, inputs, &staging, cancel)?;
+        let spec = self.spec(op, root, &staging, &prepared);
+        let asked = cancel.clone();
+        let mut tail = Tail::default();
+        let exit = kiln_executor::run(
+            &spec,
+            &self.engine.host,
+            &self.engine.helper,
+            &mut |stream, bytes| {
+                tail.add(bytes);
+                report.output(stream_of(stream), bytes);
+            },
+            &RunCancel::when(move || asked.is_cancelled()),
+        )?;
+        drop(prepared);
+        if !exit.success() {
+            let (args, exit, output) = (op.args.clone(), Failed::of(exit), tail.lines());
+            return Err(EngineError::Command { args, exit, output });
+        }
+        let lowers: Vec<_> = root.layers.iter().map(|layer| layer.digest).collect();
+        Ok(LayerRef::new(self.engine.layers.commit_upper(staging, &lowers)?))
+    }
+
+    fn spec(
+        &self,
+        op: &ExecOp,
+        root: &Snapshot,
+        staging: &Staging,
+        prepared: &Prepared,
+    ) -> RunSpec {
+        let env = op.env.iter().chain(&op.proxy_env).chain(&prepared.env).cloned().collect();
+        RunSpec {
+            lowers: self.lowers(root),
+            upper: staging.upper(),
+            work: staging.work(),
+            scratch: staging.scratch().join("sandbox"),
+            process: Process {
+                args: op.args.clone(),
+                env,
+                cwd: op.cwd.clone(),
+                user: op.user.clone(),
+            },
+            hostname: op.hostname.clone().unwrap_or_else(|| HOSTNAME.to_owned()),
+            network: match op.network {
+                NetworkMode::None => Network::None,
+                NetworkMode::Host | NetworkMode::Default => Network::Host,
+            },
+            security: match op.security {
+                SecurityMode::Sandbox => Security::Sandbox,
+                SecurityMode::Insecure => Security::Insecure,
+            },
+            mounts: prepared.mounts.clone(),
+            limits: Vec::new(),
+        }
+    }
+
+    /// The directories of a snapshot's layers, lowest first. An empty layer adds nothing to a mount and
+    /// is left out: a long chain of commands that change nothing stays a short mount.
+    fn lowers(&self, snapshot: &Snapshot) -> Vec<PathBuf> {
+        let empty = self.engine.empty_layer();
+        let full = snapshot.layers.iter().filter(|layer| layer.digest != empty);
+        full.map(|layer| self.engine.layers.path(&layer.digest)).collect()
+    }
+
+    fn prepare(
+        &self,
+        op: &ExecOp,
+        inputs: &[Value],
+        staging: &Staging,
+        cancel: &Cancel,
+    ) -> Result<Prepared, EngineError> {
+        let scratch = staging.scratch();
+        make_dir(&scratch.join("sandbox"))?;
+        let (caches, guards) = self.take_caches(op, inputs, cancel)?;
+        let mut prepared = Prepared { _caches: guards, ..Prepared::default() };
+        for (number, mount) in op.mounts.iter().enumerate() {
+            let source = match &mount.kind {
+                MountKind::Bind { input, source, access } => MountSource::Snapshot {
+                    lowers: self.lowers(inputs[*input].snapshot()),
+                    path: source.clone(),
+                    writable: match access {
+                        MountAccess::ReadOnly => None,
+                        MountAccess::ReadWrite => {
+                            let (upper, work) =
+                                (format!("upper-{number}"), format!("work-{number}"));
+                            let dirs =
+                                Writable { upper: scratch.join(upper), work: scratch.join(work) };
+                            make_dir(&dirs.upper)?;
+                            make_dir(&dirs.work)?;
+                            Some(dirs)
+                        }
+                    },
+                },
+                MountKind::Cache { id, access, .. } => MountSource::Directory {
+                    path: caches[id.as_str()].clone(),
+                    access: match access {
+                        MountAccess::ReadOnly => Access::ReadOnly,
+                        MountAccess::ReadWrite => Access::ReadWrite,
+                    },
+                },
+                MountKind::Tmpfs { size_bytes } => MountSource::Tmpfs { size_bytes: *size_bytes },
+                MountKind::Secret { id, usage, required } => {
+                    match self.secret(id, usage, *required, &mut prepared.env)? {
+                        Some(source) => source,
+                        None => continue,
+                    }
+                }
+                MountKind::Ssh { id, .. } => {
+                    return Err(EngineError::Unsupported { what: format!("the ssh mount `{id}`") });
+                }
+            };
+            prepared.mounts.push(MountSpec { target: mount.target.clone(), source });
+        }
+        Ok(prepared)
+    }
+
+    /// Takes each cache that the command mounts, once and in the order of the ids, so that two commands
+    /// that wait for each other's caches cannot both wait.
+    fn take_caches<'a>(
+        &self,
+        op: &'a ExecOp,
+        inputs: &[Value],
+        cancel: &Cancel,
+    ) -> Result<(BTreeMap<&'a str, PathBuf>, Vec<CacheMountGuard>), EngineError> {
+        let mut paths = BTreeMap::new();
+        let mut guards = Vec::new();
+        for (id, wanted) in wanted_caches(&op.mounts) {
+            let guard = self.engine.store.acquire_cache_mount(
+                &wanted.spec,
+                &mut |dir| match wanted.seed {
+                    Some((input, path)) => self.seed(&inputs[*input], path, dir),
+                    None => Ok(()),
+                },
+                &|| cancel.is_cancelled(),
+            )?;
+            paths.insert(id, guard.path().to_owned());
+            guards.push(guard);
+        }
+        Ok((paths, guards))
+    }
+
+    /// Fills a new cache mount with what an input has at a path.
+    fn seed(&self, input: &Value, path: &GuestPath, dir: &Path) -> io::Result<()> {
+        let (engine, snapshot) = (self.engine, input.snapshot());
+        engine.write_subtree(snapshot, path, dir).map_err(io::Error::other)
+    }
+
+    fn secret(
+        &self,
+        id: &str,
+        usage: &SecretUse,
+        required: bool,
+        env: &mut Vec<(String, String)>,
+    ) -> Result<Option<MountSource>, EngineError> {
+        let Some(source) = self.secrets.get(id) else {
+            if !required {
+                return Ok(None);
+            }
+            let detail = format!("the build was not given it; add `--secret id={id},src=FILE`");
+            return Err(EngineError::Secret { id: id.to_owned(), detail });
+        };
+        let content = source.read(id)?;
+        if let Some(name) = &usage.env {
+            let value = String::from_utf8(content.0.clone()).map_err(|_| EngineError::Secret {
+                id: id.to_owned(),
+                detail: format!("it is not UTF-8, which the variable `{name}` has to be"),
+            })?;
+            env.push((name.clone(), value));
+        }
+        let SecretUse { mode, uid, gid, .. } = *usage;
+        Ok(usage.file.then_some(MountSource::Secret { content, mode, uid, gid }))
+    }
+}
+
+fn wanted_caches(mounts: &[Mount]) -> BTreeMap<&str, WantedCache<'_>> {
+    let mut wanted = BTreeMap::new();
+    for mount in mounts {
+        if let MountKind::Cache { id, sharing, seed, uid, gid, mode, access: _ } = &mount.kind {
+            let (uid, gid, mode) = (*uid, *gid, *mode);
+            let spec = CacheMountSpec { id: id.clone(), sharing: *sharing, uid, gid, mode };
+            let entry = wanted.entry(id.as_str()).or_insert(WantedCache { spec, seed });
+            // Two mounts of one cache are one directory: the stricter wish counts.
+            if entry.spec.sharing == CacheSharing::Shared {
+                entry.spec.sharing = *sharing;
+            }
+        }
+    }
+    wanted
+}
+
+/// The end of what a command wrote.
+#[derive(Default)]
+struct Tail(Vec<u8>);
+
+impl Tail {
+    /// Bytes that are kept, and lines that are told.
+    const BYTES: usize = 8 << 10;
+    const LINES: usize = 12;
+
+    fn add(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+        if self.0.len() > 2 * Self::BYTES {
+            self.0.drain(..self.0.len() - Self::BYTES);
+        }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let text = String::from_utf8_lossy(&self.0);
+        let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines[lines.len().saturating_sub(Self::LINES)..].to_vec()
+    }
+}
+
+/// How a command failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failed {
+    /// With this exit code, not 0.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl Failed {
+    fn of(exit: Exit) -> Self {
+        match exit {
+            Exit::Code(code) => Self::Code(code),
+            Exit::Signal(signal) => Self::Signal(signal),
+        }
+    }
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+        }
+    }
+}
+
+fn stream_of(stream: kiln_executor::Stream) -> Stream {
+    match stream {
+        kiln_executor::Stream::Stdout => Stream::Stdout,
+        kiln_executor::Stream::Stderr => Stream::Stderr,
+    }
+}
+
+fn make_dir(path: &Path) -> Result<(), EngineError> {
+    std::fs::create_dir(path).map_err(|source| EngineError::WriteFile {
+        what: "sandbox directory",
+        path: path.to_owned(),
+        source,
+    })
+}

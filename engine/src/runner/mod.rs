@@ -1,0 +1,176 @@
+//! Doing what ops say: one file for each kind of op.
+//!
+//! A value is a snapshot, or a context that is open. What a COPY selects of either is found once and kept
+//! for the length of the build, so that the key and the copy rest on the same walk.
+
+mod exec;
+mod file;
+mod select;
+mod source;
+mod unpack;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use kiln_cache::context::LocalTree;
+use kiln_cache::{LayerRef, Record, Snapshot};
+use kiln_ir::{Digest, Op, SourceOp, Vertex};
+use kiln_solver::{Cancel, Report};
+
+pub use exec::Failed;
+pub(crate) use unpack::unpack_layer;
+
+use self::select::Selections;
+use crate::secrets::SecretSource;
+use crate::{Engine, EngineError};
+
+/// What a vertex gives to those that read it.
+#[derive(Debug, Clone)]
+pub(crate) enum Value {
+    /// A root filesystem.
+    Snapshot(Arc<Snapshot>),
+    /// A directory on this machine.
+    Context(Arc<LocalTree>),
+}
+
+impl Value {
+    /// The root filesystem.
+    ///
+    /// # Panics
+    /// For a context: the frontend gives contexts to COPY alone.
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        match self {
+            Self::Snapshot(snapshot) => snapshot,
+            Self::Context(_) => panic!("a context is read by COPY alone"),
+        }
+    }
+
+    fn of(snapshot: Snapshot) -> Self {
+        Self::Snapshot(Arc::new(snapshot))
+    }
+}
+
+/// Does the ops of one build.
+#[derive(Debug)]
+pub(crate) struct Runner<'e> {
+    engine: &'e Engine,
+    contexts: BTreeMap<String, Arc<LocalTree>>,
+    secrets: &'e BTreeMap<String, SecretSource>,
+    selections: Selections,
+}
+
+impl<'e> Runner<'e> {
+    /// A runner over the contexts, by their names in [`kiln_ir::LocalSource`].
+    pub(crate) fn new(
+        engine: &'e Engine,
+        contexts: BTreeMap<String, Arc<LocalTree>>,
+        secrets: &'e BTreeMap<String, SecretSource>,
+    ) -> Self {
+        Self { engine, contexts, secrets, selections: Selections::default() }
+    }
+
+    /// The layer that an op adds on top of its first input.
+    fn add_layer(
+        &self,
+        vertex: &Vertex,
+        inputs: &[Value],
+        layer: LayerRef,
+        started: Instant,
+    ) -> Result<(Value, Option<Record>), EngineError> {
+        let record = self.record(vertex, vec![layer.clone()], started)?;
+        let mut layers = inputs[0].snapshot().layers.clone();
+        layers.push(layer);
+        Ok((Value::of(Snapshot { layers }), Some(record)))
+    }
+
+    fn record(
+        &self,
+        vertex: &Vertex,
+        layers: Vec<LayerRef>,
+        started: Instant,
+    ) -> Result<Record, EngineError> {
+        let mut size_bytes = 0_u64;
+        for layer in &layers {
+            size_bytes += self.engine.layers.manifest(&layer.digest)?.size_bytes();
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Record {
+            layers,
+            created_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
+            duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            size_bytes,
+            name: vertex.meta.name.clone(),
+        })
+    }
+}
+
+impl kiln_solver::Runner for Runner<'_> {
+    type Value = Value;
+    type Error = EngineError;
+
+    fn input_digests(&self, vertex: &Vertex, inputs: &[Value]) -> Result<Vec<Digest>, EngineError> {
+        match &vertex.op {
+            Op::Source(_) => Ok(Vec::new()),
+            Op::Exec(exec) => self.exec_digests(exec, inputs),
+            Op::File(file) => self.file_digests(file, inputs),
+            Op::Merge | Op::Diff => Ok(inputs.iter().map(|v| v.snapshot().digest()).collect()),
+        }
+    }
+
+    fn restore(
+        &self,
+        vertex: &Vertex,
+        inputs: &[Value],
+        record: &Record,
+    ) -> Result<Option<Value>, EngineError> {
+        if !record.layers.iter().all(|layer| self.engine.layers.contains(&layer.digest)) {
+            return Ok(None);
+        }
+        let mut layers = match vertex.op {
+            Op::Exec(_) | Op::File(_) => inputs[0].snapshot().layers.clone(),
+            Op::Source(_) | Op::Merge | Op::Diff => Vec::new(),
+        };
+        layers.extend(record.layers.iter().cloned());
+        Ok(Some(Value::of(Snapshot { layers })))
+    }
+
+    fn run(
+        &self,
+        vertex: &Vertex,
+        inputs: &[Value],
+        report: &dyn Report,
+        cancel: &Cancel,
+    ) -> Result<(Value, Option<Record>), EngineError> {
+        let started = Instant::now();
+        match &vertex.op {
+            Op::Source(SourceOp::Scratch) => Ok((Value::of(Snapshot::default()), None)),
+            Op::Source(SourceOp::Local(local)) => {
+                let tree =
+                    self.contexts.get(&local.name).ok_or_else(|| EngineError::NamedContext {
+                        name: local.name.clone(),
+                        reason: "the build was not given it".to_owned(),
+                    })?;
+                Ok((Value::Context(Arc::clone(tree)), None))
+            }
+            Op::Source(SourceOp::Image(image)) => {
+                let layers = self.fetch_image(image, report, cancel)?;
+                let record = self.record(vertex, layers.clone(), started)?;
+                Ok((Value::of(Snapshot { layers }), Some(record)))
+            }
+            Op::Exec(exec) => {
+                let layer = self.execute(exec, inputs, report, cancel)?;
+                self.add_layer(vertex, inputs, layer, started)
+            }
+            Op::File(file) => {
+                let layer = self.change_files(file, inputs)?;
+                self.add_layer(vertex, inputs, layer, started)
+            }
+            Op::Merge => {
+                let stacked = inputs.iter().flat_map(|value| value.snapshot().layers.clone());
+                Ok((Value::of(Snapshot { layers: stacked.collect() }), None))
+            }
+            Op::Diff => Err(EngineError::Unsupported { what: "the op `Diff`".to_owned() }),
+        }
+    }
+}

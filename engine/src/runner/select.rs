@@ -1,0 +1,168 @@
+//! What ops read of their inputs: the digests that their keys are made of.
+//!
+//! A selection from a snapshot follows from the snapshot alone, so its digest is remembered in the store
+//! from build to build. A selection from a context is walked in each build, once.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kiln_cache::select::{Selection, select};
+use kiln_cache::view::View;
+use kiln_ir::{ContentHasher, CopyOp, Digest, ExecOp, FileAction, FileOp, GuestPath, MountKind};
+
+use super::{Runner, Value};
+use crate::EngineError;
+
+/// Selections made in this build, by the tree and what is selected of it.
+#[derive(Debug, Default)]
+pub(super) struct Selections(Mutex<BTreeMap<(TreeId, Digest), Arc<Selection>>>);
+
+/// The tree that a selection is from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum TreeId {
+    Snapshot(Digest),
+    Context(std::path::PathBuf),
+}
+
+impl Selections {
+    fn get(&self, key: &(TreeId, Digest)) -> Option<Arc<Selection>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    fn put(&self, key: (TreeId, Digest), selection: &Arc<Selection>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(key, Arc::clone(selection));
+    }
+}
+
+impl Runner<'_> {
+    /// The root whole, and of each bound input the path that is bound.
+    pub(super) fn exec_digests(
+        &self,
+        op: &ExecOp,
+        inputs: &[Value],
+    ) -> Result<Vec<Digest>, EngineError> {
+        let mut digests: Vec<_> = vec![inputs[0].snapshot().digest()];
+        for mount in &op.mounts {
+            if let MountKind::Bind { input, source, access: _ } = &mount.kind {
+                digests.push(self.subtree_digest(&inputs[*input], source)?);
+            }
+        }
+        Ok(digests)
+    }
+
+    /// The changed filesystem whole, and of each copied input what is selected.
+    pub(super) fn file_digests(
+        &self,
+        op: &FileOp,
+        inputs: &[Value],
+    ) -> Result<Vec<Digest>, EngineError> {
+        let mut digests = vec![inputs[0].snapshot().digest()];
+        for action in &op.actions {
+            if let FileAction::Copy(copy) = action {
+                digests.push(self.selection_digest(&inputs[copy.input], copy)?);
+            }
+        }
+        Ok(digests)
+    }
+
+    /// What `copy` selects of its input; walked at most once in a build.
+    pub(super) fn selection(
+        &self,
+        input: &Value,
+        copy: &CopyOp,
+    ) -> Result<Arc<Selection>, EngineError> {
+        let key = (tree_id(input), selecting(copy));
+        if let Some(known) = self.selections.get(&key) {
+            return Ok(known);
+        }
+        let selection = Arc::new(match input {
+            Value::Snapshot(_) => select(&self.view(input)?, copy)?,
+            Value::Context(tree) => select(tree.as_ref(), copy)?,
+        });
+        self.selections.put(key, &selection);
+        Ok(selection)
+    }
+
+    fn selection_digest(&self, input: &Value, copy: &CopyOp) -> Result<Digest, EngineError> {
+        let Value::Snapshot(snapshot) = input else {
+            return Ok(self.selection(input, copy)?.digest());
+        };
+        let (tree, selecting) = (snapshot.digest(), selecting(copy));
+        if let Some(known) = self.engine.store.selection(&tree, &selecting)? {
+            return Ok(known);
+        }
+        let digest = self.selection(input, copy)?.digest();
+        self.engine.store.put_selection(&tree, &selecting, &digest)?;
+        Ok(digest)
+    }
+
+    /// The digest of what stands at a path, as a bind mount shows it.
+    fn subtree_digest(&self, input: &Value, path: &GuestPath) -> Result<Digest, EngineError> {
+        if path.is_root() {
+            return Ok(input.snapshot().digest());
+        }
+        self.selection_digest(input, &whole(path))
+    }
+
+    /// All of an input that is a snapshot.
+    pub(super) fn view(&self, input: &Value) -> Result<View, EngineError> {
+        let layers: Vec<_> = input.snapshot().layers.iter().map(|layer| layer.digest).collect();
+        Ok(View::new(&self.engine.layers, &layers)?)
+    }
+}
+
+/// The copy of exactly one path, with nothing left out.
+fn whole(path: &GuestPath) -> CopyOp {
+    CopyOp {
+        input: 0,
+        source: path.as_str().to_owned(),
+        wildcard: false,
+        required: true,
+        dest: GuestPath::root(),
+        dest_is_dir: false,
+        owner: None,
+        mode: None,
+        unpack: false,
+        parents: false,
+        exclude: Vec::new(),
+        ignore: Vec::new(),
+    }
+}
+
+/// All that decides what a copy selects of a given tree, and how its digest is taken.
+fn selecting(copy: &CopyOp) -> Digest {
+    // Without `..`: a new field must be put in or left out on purpose.
+    let CopyOp {
+        input: _,
+        source,
+        wildcard,
+        required,
+        dest: _,
+        dest_is_dir,
+        owner,
+        mode,
+        unpack,
+        parents,
+        exclude,
+        ignore,
+    } = copy;
+    let mut hasher = ContentHasher::new("kiln selection 1");
+    hasher.value(source);
+    for flag in [wildcard, required, dest_is_dir, unpack, parents] {
+        hasher.value(flag);
+    }
+    // A digest leaves out what the op overrides.
+    hasher.value(&owner.is_some());
+    hasher.value(mode);
+    hasher.value(exclude);
+    hasher.value(ignore);
+    hasher.finish()
+}
+
+fn tree_id(value: &Value) -> TreeId {
+    match value {
+        Value::Snapshot(snapshot) => TreeId::Snapshot(snapshot.digest()),
+        Value::Context(tree) => TreeId::Context(tree.path().to_owned()),
+    }
+}
