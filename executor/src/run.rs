@@ -197,7 +197,8 @@ fn help() -> io::Result<()> {
 fn receive(socket: &mut UnixStream) -> io::Result<SandboxPlan> {
     let mut length = [0; 8];
     socket.read_exact(&mut length)?;
-    let mut plan = Vec::new();
+    // Enough for most at once; a plan with large secrets grows it.
+    let mut plan = Vec::with_capacity(16 << 10);
     socket.take(u64::from_le_bytes(length)).read_to_end(&mut plan)?;
     Ok(serde_json::from_slice(&plan)?)
 }

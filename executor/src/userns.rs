@@ -54,6 +54,7 @@ pub fn enter() -> Result<Entered, ExecutorError> {
     let before = blocked
         .thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK)
         .map_err(|errno| failed("block signals")(errno.into()))?;
+    let outside = nix::unistd::getpid();
     match sys::fork().map_err(failed("start a process"))? {
         Side::Parent(child) => {
             drop(child_end);
@@ -62,6 +63,10 @@ pub fn enter() -> Result<Entered, ExecutorError> {
         Side::Child => {
             drop(parent_end);
             become_root(&mapping, child_end, &before)?;
+            // One that ended before its death could be announced.
+            if nix::unistd::getppid() != outside {
+                return Err(failed("stay with the process outside")(Errno::ESRCH.into()));
+            }
             Ok(match mapping {
                 Mapping::Subordinate { .. } => Entered::Subordinate,
                 Mapping::Single { reason } => Entered::Single { reason },
