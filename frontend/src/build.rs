@@ -100,17 +100,14 @@ impl Builder {
     }
 
     fn base(&mut self, stage: &Stage<'_>, numbers: &mut Numbers, given: &Given<'_>) -> StageState {
-        let label = self.label(
-            numbers.next(&format!("FROM {}", stage.base_text)),
-            stage.from,
-            stage.base_span(),
-            given,
-        );
         if let Reference::Stage(base) = stage.base
             && let Some(base) = self.finished(base)
         {
             return StageState::on_stage(base);
         }
+        let name = format!("FROM {}", stage.base_text);
+        let name = if stage.base == Reference::Scratch { name } else { numbers.next(&name) };
+        let label = self.label(name, stage.from, stage.base_span(), given);
         let image = match &stage.base {
             Reference::Image(reference) => given.facts.get(reference, &stage.platform),
             Reference::Scratch
@@ -190,7 +187,10 @@ impl Builder {
                 Some(stage) => stage.root,
                 None => self.scratch(),
             },
-            Reference::Image(name) => self.image(name, &given.options.platform, label, given),
+            Reference::Image(name) => {
+                let label = Label { name: format!("FROM {name}"), ..label.clone() };
+                self.image(name, &given.options.platform, &label, given)
+            }
             Reference::Context(name) => self.local(name),
             Reference::Scratch | Reference::LaterStage(_) => self.scratch(),
         }

@@ -100,6 +100,7 @@ pub(crate) fn link<'a>(
         let error = Diagnostic::error(Rule::NoStage, Span::default(), "there is no `FROM`");
         errors.push(Diagnostic { span: None, ..error }.hint("begin with `FROM image`"));
     }
+    errors.sort_by_key(|error| error.span);
     if errors.is_empty() { Ok(stages) } else { Err(errors) }
 }
 
