@@ -163,6 +163,9 @@ fn difference(plan: &Plan, expect: &Value) -> Option<String> {
             entry
         })
         .collect();
+    if let Some(difference) = misaligned(plan) {
+        return Some(difference);
+    }
     let author = plan.config.author.as_str();
     let platform = plan.platform.to_string();
     unequal("config", &prune(config), &prune(expect["config"].clone()))
@@ -178,6 +181,14 @@ fn difference(plan: &Plan, expect: &Value) -> Option<String> {
                 &bag(list(&expect["steps"]).cloned().map(canonical).collect()),
             )
         })
+}
+
+/// Each vertex between the target and its source has one line in the history.
+fn misaligned(plan: &Plan) -> Option<String> {
+    let below = |id: &kiln_ir::OpId| plan.graph.vertex(*id).inputs.first().copied();
+    let layers = std::iter::successors(Some(plan.target), below).count() - 1;
+    let lines = plan.history.iter().filter(|entry| !entry.empty_layer).count();
+    (layers != lines).then(|| format!("{layers} layers and {lines} lines for them"))
 }
 
 fn unequal(what: &str, actual: &Value, expected: &Value) -> Option<String> {
