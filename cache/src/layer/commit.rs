@@ -37,7 +37,6 @@ pub(super) fn commit_upper(
     let manifest = Manifest::new(found.into_iter().map(|scanned| scanned.entry).collect())?;
     let digest = manifest.digest();
     if store.has_whole(&digest) {
-        staging.close()?;
         return Ok(digest);
     }
     repairs.apply(&upper)?;

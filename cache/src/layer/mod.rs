@@ -16,6 +16,7 @@ mod disk;
 mod remove;
 mod scan;
 mod staging;
+mod sweeper;
 mod writer;
 
 use std::collections::HashMap;
@@ -32,6 +33,7 @@ pub use content::{Content, Known};
 pub(crate) use disk::open_below;
 pub(crate) use remove::remove_tree;
 pub use staging::Staging;
+use sweeper::Sweeper;
 pub use writer::{LayerWriter, NewFile};
 
 use crate::CacheError;
@@ -47,6 +49,7 @@ struct Inner {
     staging: PathBuf,
     manifests: Mutex<HashMap<Digest, Arc<Manifest>>>,
     next_staging: AtomicU64,
+    sweeper: Arc<Sweeper>,
 }
 
 impl LayerStore {
@@ -58,6 +61,7 @@ impl LayerStore {
             staging,
             manifests: Mutex::default(),
             next_staging: AtomicU64::new(0),
+            sweeper: Arc::default(),
         }))
     }
 
@@ -106,14 +110,14 @@ impl LayerStore {
         loop {
             let number = self.0.next_staging.fetch_add(1, Ordering::Relaxed);
             let name = format!("{}-{number}", std::process::id());
-            if let Some(staging) = Staging::create(self.0.staging.join(name))? {
+            if let Some(staging) = Staging::create(self.0.staging.join(name), &self.0.sweeper)? {
                 return Ok(staging);
             }
         }
     }
 
     /// Makes a layer of what an overlay mount over `lowers`, lowest first, left in the staging's upper
-    /// directory, and takes the staging away. Of two layers of the same content the earlier is kept.
+    /// directory, and has the staging taken away. Of two layers of the same content the earlier is kept.
     ///
     /// Whatever was mounted must be unmounted. In the layer there are neither sockets, nor overlayfs's own
     /// attributes, nor opaque directories (they become the whiteouts of what is below them), nor
@@ -132,6 +136,12 @@ impl LayerStore {
     /// When a lower layer is not in the store, or a directory cannot be made.
     pub fn writer(&self, lowers: &[Digest]) -> Result<LayerWriter, CacheError> {
         LayerWriter::new(self, lowers)
+    }
+
+    /// Waits until the staging directories that are done with are removed, which otherwise happens
+    /// beside the build, and at the latest when the last clone of the store and of its stagings goes.
+    pub fn settle(&self) {
+        self.0.sweeper.settle();
     }
 
     /// Opens the root directory of a layer's tree.
@@ -158,7 +168,6 @@ impl LayerStore {
     fn publish(&self, staging: Staging, manifest: Manifest) -> Result<Digest, CacheError> {
         let digest = manifest.digest();
         if self.has_whole(&digest) {
-            staging.close()?;
             return Ok(digest);
         }
         let path = staging.layer().join("manifest");
@@ -174,7 +183,6 @@ impl LayerStore {
             Err(error) => return Err(CacheError::io("name the layer", &name)(error)),
         }
         self.remember(digest, &Arc::new(manifest));
-        staging.close()?;
         Ok(digest)
     }
 

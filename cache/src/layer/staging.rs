@@ -7,27 +7,34 @@ use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::remove::remove_tree;
+use super::sweeper::Sweeper;
 use crate::CacheError;
 
-/// A staging directory, taken away with all that is left in it by [`Staging::close`], or when dropped.
+/// A staging directory. It is taken away with all that is left in it: at once by [`Staging::close`], and
+/// soon after it is dropped.
 #[derive(Debug)]
 pub struct Staging {
     /// Empty once it is taken away.
     path: PathBuf,
+    sweeper: Arc<Sweeper>,
 }
 
 impl Staging {
     /// Makes the directories; nothing when `path` exists.
-    pub(super) fn create(path: PathBuf) -> Result<Option<Self>, CacheError> {
+    pub(super) fn create(
+        path: PathBuf,
+        sweeper: &Arc<Sweeper>,
+    ) -> Result<Option<Self>, CacheError> {
         let mut private = DirBuilder::new();
         private.mode(0o700);
         match private.create(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
             made => made.map_err(CacheError::io("create the staging directory", &path))?,
         }
-        let staging = Self { path };
+        let staging = Self { path, sweeper: Arc::clone(sweeper) };
         for dir in [staging.layer(), staging.upper(), staging.work(), staging.scratch()] {
             private.create(&dir).map_err(CacheError::io("create the directory", &dir))?;
         }
@@ -75,11 +82,8 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if self.path.as_os_str().is_empty() {
-            return;
-        }
-        if let Err(error) = remove_tree(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "a staging directory stays behind");
+        if !self.path.as_os_str().is_empty() {
+            self.sweeper.remove(std::mem::take(&mut self.path));
         }
     }
 }

@@ -164,6 +164,7 @@ fn an_unfinished_layer_leaves_nothing_and_a_damaged_one_is_made_again() {
     let absent = Digest::of(b"absent");
     assert!(!other.contains(&absent));
     assert!(matches!(other.manifest(&absent), Err(CacheError::MissingLayer { .. })));
+    other.settle();
     assert_eq!(home.staged(), 0);
 }
 

@@ -34,6 +34,7 @@ impl Home {
 
     /// What is left in the staging directory.
     pub(super) fn staged(&self) -> usize {
+        self.store.settle();
         fs::read_dir(self.dir.path().join("staging")).unwrap().count()
     }
 
