@@ -260,10 +260,7 @@ impl EngineError {
     /// Lines of advice.
     #[must_use]
     pub fn hints(&self) -> Vec<String> {
-        match self {
-            Self::Select(error) => error.hints(),
-            _ => Vec::new(),
-        }
+        if let Self::Select(error) = self { error.hints() } else { Vec::new() }
     }
 
     /// Whether the cause is a full disk or an exhausted quota.
@@ -315,24 +312,20 @@ fn summary(steps: &[FailedStep]) -> String {
 }
 
 fn registry_kind(error: &RegistryError) -> ErrorKind {
-    match error {
-        RegistryError::NotFound { .. } => ErrorKind::NotFound,
-        RegistryError::Write { .. } => ErrorKind::Store,
-        _ => ErrorKind::Network,
+    if let RegistryError::NotFound { .. } = error {
+        ErrorKind::NotFound
+    } else if let RegistryError::Write { .. } = error {
+        ErrorKind::Store
+    } else {
+        ErrorKind::Network
     }
 }
 
 fn cache_kind(error: &CacheError) -> ErrorKind {
-    match error {
-        CacheError::Cancelled { .. } => ErrorKind::Interrupted,
-        _ => ErrorKind::Store,
-    }
+    if let CacheError::Cancelled { .. } = error { ErrorKind::Interrupted } else { ErrorKind::Store }
 }
 
+/// A COPY that asks for what is not there, or cannot be done, is a step that failed.
 fn select_kind(error: &SelectError) -> ErrorKind {
-    match error {
-        SelectError::Cache(error) => cache_kind(error),
-        SelectError::Missing { .. } | SelectError::Ignored { .. } => ErrorKind::NotFound,
-        _ => ErrorKind::Step,
-    }
+    if let SelectError::Cache(error) = error { cache_kind(error) } else { ErrorKind::Step }
 }

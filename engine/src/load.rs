@@ -104,7 +104,12 @@ impl Engine {
                     links.push((relative(&entry.path, &target), entry.path))
                 }
                 EntryKind::Hardlink { target } => links.push((target, entry.path)),
-                _ => {}
+                EntryKind::Dir
+                | EntryKind::CharDevice { .. }
+                | EntryKind::BlockDevice { .. }
+                | EntryKind::Fifo
+                | EntryKind::Whiteout
+                | EntryKind::OpaqueMarker => {}
             }
         }
         for (target, name) in links {

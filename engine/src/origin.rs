@@ -74,9 +74,7 @@ impl Engine {
         pull: bool,
     ) -> Result<ResolvedImage, EngineError> {
         let (origin, document) = self.find_document(reference, pull)?;
-        let descriptor = Descriptor::of(&document.media_type, &document.bytes);
-        let manifest = self.of_platform(&origin, reference, document, descriptor, platform)?;
-        let (digest, manifest) = manifest;
+        let (digest, manifest) = self.of_platform(&origin, reference, &document, platform)?;
         let config = self.document(&origin, reference, &manifest.config)?;
         let config = parse_config(&config).map_err(image_error(reference))?;
         if config.rootfs.diff_ids.len() != manifest.layers.len() {
@@ -119,9 +117,8 @@ impl Engine {
         row: &ImageRow,
     ) -> Result<(OciDigest, Manifest), EngineError> {
         let bytes = self.store.read_blob(&row.manifest, MAX_DOCUMENT_BYTES)?;
-        let descriptor = Descriptor::of(&row.media_type, &bytes);
         let raw = Raw { bytes, media_type: row.media_type.clone() };
-        self.of_platform(&Origin::Store, &row.manifest, raw, descriptor, &Platform::host())
+        self.of_platform(&Origin::Store, &row.manifest, &raw, &Platform::host())
     }
 
     /// The manifest for a platform: the document itself, or what an index has for the platform.
@@ -129,8 +126,7 @@ impl Engine {
         &self,
         origin: &Origin,
         reference: &str,
-        document: Raw,
-        descriptor: Descriptor,
+        document: &Raw,
         platform: &Platform,
     ) -> Result<(OciDigest, Manifest), EngineError> {
         let parsed = parse_document(&document.bytes, &document.media_type)
@@ -138,7 +134,7 @@ impl Engine {
         match parsed {
             Document::Manifest(manifest) => {
                 self.store.put_blob(&document.bytes)?;
-                Ok((descriptor.digest, manifest))
+                Ok((OciDigest::of(&document.bytes), manifest))
             }
             Document::Index(index) => {
                 let chosen = index.select(platform).map_err(image_error(reference))?;

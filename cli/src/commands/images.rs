@@ -23,7 +23,8 @@ pub(super) fn images(place: &Place, arguments: &ImagesArgs) -> Result<(), Failur
         ids.dedup();
         ids.iter().for_each(|id| text.push_str(&format!("{id}\n")));
     } else {
-        let mut rows = vec![["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"].map(str::to_owned)];
+        let mut rows =
+            vec![["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"].map(str::to_owned)];
         rows.extend(images.iter().map(|image| row(image, arguments.no_trunc)));
         text = table(&rows);
     }

@@ -8,19 +8,16 @@ use kiln_engine::{EngineError, ErrorKind, FailedStep, Faulty, Place};
 
 /// Tells of a failure on standard error; answers the exit code for it.
 pub(crate) fn fail(error: &EngineError) -> ExitCode {
-    match error {
-        EngineError::Dockerfile(faulty) => show(&remarks(faulty)),
-        EngineError::Steps(steps) => {
-            for step in steps {
-                show(&failed_step(step));
-            }
-        }
-        EngineError::Cancelled => note("error", "interrupted"),
-        other => {
-            note("error", &chain(other));
-            for hint in other.hints() {
-                show(&format!("  = help: {hint}\n"));
-            }
+    if let EngineError::Dockerfile(faulty) = error {
+        show(&remarks(faulty));
+    } else if let EngineError::Steps(steps) = error {
+        steps.iter().for_each(|step| show(&failed_step(step)));
+    } else if let EngineError::Cancelled = error {
+        note("error", "interrupted");
+    } else {
+        note("error", &chain(error));
+        for hint in error.hints() {
+            show(&format!("  = help: {hint}\n"));
         }
     }
     if error.is_disk_full() {

@@ -57,9 +57,13 @@ fn write_entry(writer: &mut LayerWriter, entry: PackEntry<'_>) -> Result<(), Cac
         }
         EntryKind::Symlink { target } => writer.symlink(&path, &target, &meta, mtime),
         EntryKind::Hardlink { target } => writer.hardlink(&path, &target),
-        EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. } | EntryKind::Fifo => {
-            writer.special(&path, &special(&kind), &meta, mtime)
+        EntryKind::CharDevice { major, minor } => {
+            writer.special(&path, &Node::CharDevice { major, minor }, &meta, mtime)
         }
+        EntryKind::BlockDevice { major, minor } => {
+            writer.special(&path, &Node::BlockDevice { major, minor }, &meta, mtime)
+        }
+        EntryKind::Fifo => writer.special(&path, &Node::Fifo, &meta, mtime),
         EntryKind::Whiteout => writer.whiteout(&path),
         EntryKind::OpaqueMarker => writer.opaque(&path),
     }
@@ -86,23 +90,19 @@ pub(super) fn unpack_archive(
             }
             EntryKind::Symlink { target } => unpack.symlink(&path, &target, &meta, mtime)?,
             EntryKind::Hardlink { target } => unpack.hardlink(&path, &target)?,
-            EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. } | EntryKind::Fifo => {
-                unpack.special(&path, &special(&kind), &meta, mtime)?;
+            EntryKind::CharDevice { major, minor } => {
+                unpack.special(&path, &Node::CharDevice { major, minor }, &meta, mtime)?;
             }
+            EntryKind::BlockDevice { major, minor } => {
+                unpack.special(&path, &Node::BlockDevice { major, minor }, &meta, mtime)?;
+            }
+            EntryKind::Fifo => unpack.special(&path, &Node::Fifo, &meta, mtime)?,
             // Only layers have these.
             EntryKind::Whiteout | EntryKind::OpaqueMarker => {}
         }
     }
     archive.finish().map_err(failed)?;
     Ok(())
-}
-
-fn special(kind: &EntryKind<'_>) -> Node {
-    match *kind {
-        EntryKind::CharDevice { major, minor } => Node::CharDevice { major, minor },
-        EntryKind::BlockDevice { major, minor } => Node::BlockDevice { major, minor },
-        _ => Node::Fifo,
-    }
 }
 
 fn meta_of(meta: EntryMeta) -> (Meta, Mtime) {
