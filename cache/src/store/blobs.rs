@@ -98,11 +98,15 @@ impl Store {
         BlobWriter::start(self, Some(StoredBlob { digest: digest.to_owned(), size_bytes }))
     }
 
-    /// Stores bytes as a blob.
+    /// Stores bytes as a blob, if it is not here.
     ///
     /// # Errors
     /// When they cannot be written.
     pub fn put_blob(&self, bytes: &[u8]) -> Result<StoredBlob, CacheError> {
+        let digest = digest_of(bytes).map_err(CacheError::io("hash the blob", self.oci_dir()))?;
+        if self.has_blob(&digest)? {
+            return Ok(StoredBlob { digest, size_bytes: bytes.len() as u64 });
+        }
         let mut writer = self.blob_writer()?;
         writer.write_all(bytes).map_err(CacheError::io("write the blob", &writer.path))?;
         writer.finish()

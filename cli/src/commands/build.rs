@@ -15,6 +15,7 @@ use kiln_engine::{
     NetworkMode, Output, Parameters, SecretSource,
 };
 use serde_json::json;
+use tempfile::TempDir;
 
 use super::report::{note, remarks, show};
 use super::{Failure, Place, durable, print, signals};
@@ -24,13 +25,12 @@ const MAX_STDIN_BYTES: u64 = 64 << 20;
 
 /// Builds, shows progress, and writes what was asked for besides.
 pub(super) fn build(place: &Place, arguments: BuildArgs) -> Result<(), Failure> {
-    // Removed at the end: the context of a Dockerfile that comes alone.
-    let nothing = tempfile::tempdir().map_err(|source| EngineError::WriteFile {
-        what: "empty context",
-        path: std::env::temp_dir(),
-        source,
-    })?;
-    let request = request(&arguments, nothing.path())?;
+    // Removed at the end.
+    let empty = match arguments.context {
+        Context::Stdin => Some(empty_context()?),
+        Context::Directory(_) => None,
+    };
+    let request = request(&arguments, empty.as_ref().map(TempDir::path))?;
     let cancel = signals::cancel_on_signals();
     let engine = place.open()?;
     let start = Instant::now();
@@ -57,10 +57,22 @@ fn tell(built: &Built, arguments: &BuildArgs) {
     }
 }
 
-fn request(arguments: &BuildArgs, nothing: &Path) -> Result<BuildRequest, Failure> {
+/// The context of a Dockerfile that comes alone.
+fn empty_context() -> Result<TempDir, EngineError> {
+    TempDir::new().map_err(|source| EngineError::WriteFile {
+        what: "empty context",
+        path: std::env::temp_dir(),
+        source,
+    })
+}
+
+/// `empty` is the directory for a context that is none.
+fn request(arguments: &BuildArgs, empty: Option<&Path>) -> Result<BuildRequest, Failure> {
     let BuildArgs { context, source, settings, results, view: _ } = arguments;
     let (context, dockerfile) = match (context, source.file.as_deref()) {
-        (Context::Stdin, _) => (nothing.to_owned(), stdin_dockerfile()?),
+        (Context::Stdin, _) => {
+            (empty.map(Path::to_owned).unwrap_or_default(), stdin_dockerfile()?)
+        }
         (Context::Directory(dir), Some(file)) if file == "-" => (dir.clone(), stdin_dockerfile()?),
         (Context::Directory(dir), Some(file)) => {
             (dir.clone(), DockerfileSource::File(file.to_owned()))

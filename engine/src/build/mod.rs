@@ -14,7 +14,7 @@ use kiln_frontend::{
 use kiln_grammar::Dockerfile;
 use kiln_image::{Descriptor, OciDigest, Platform};
 use kiln_ir::OpId;
-use kiln_solver::{Cancel, Event, Limits, Narrator, Report, Request, SolveError, solve};
+use kiln_solver::{Cancel, Event, Limits, Narrator, Report, Request, SolveError, Stream, solve};
 
 pub use request::{BuildRequest, DockerfileSource, Parameters};
 
@@ -177,9 +177,18 @@ impl Build<'_> {
         let snapshot = target.snapshot();
         let (config, history) = (&self.plan.config, self.plan.history.as_slice());
         let parts = Parts { config, history, snapshot, epoch };
-        let image = narrator.perform("exporting to image", |_| -> Result<_, EngineError> {
+        let tags = &self.request.tags;
+        let image = narrator.perform("exporting to image", |report| -> Result<_, EngineError> {
             let image = self.engine.assemble(&parts)?;
-            self.engine.keep(&image, &self.request.tags)?;
+            self.engine.keep(&image, tags)?;
+            let named = tags.iter().map(|tag| format!("naming to {tag}\n"));
+            let told = format!(
+                "manifest {}\nimage {}\n{}",
+                image.manifest.digest,
+                image.document.config.digest,
+                named.collect::<String>()
+            );
+            report.output(Stream::Stdout, told.as_bytes());
             Ok(image)
         })?;
         for output in outputs {
