@@ -75,11 +75,7 @@ fn a_pattern_of_many_stars_takes_no_time() {
 /// not close behind a star only when a path comes to be compared with them; here that is an error at once.
 #[test]
 fn agrees_with_the_table() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/corpus/ignore.json");
-    let Ok(text) = std::fs::read_to_string(path) else {
-        eprintln!("SKIPPED: {path} is not here");
-        return;
-    };
+    let Some(text) = kiln_testkit::corpus("ignore.json") else { return };
     let table: serde_json::Value = serde_json::from_str(&text).unwrap();
     let strings = |value: &serde_json::Value| -> Vec<String> {
         let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
