@@ -4,6 +4,10 @@
 //! busybox; BASE is an empty directory on a filesystem that can hold overlay's upper layers. The
 //! yardstick is clone(2) with the same namespaces, one overlay mount, pivot_root(2) and execve(2). The
 //! two take turns, so that whatever else the machine does meets both.
+//!
+//! `run_cost ROOT BASE COUNT bare`: the yardstick alone, COUNT times one after the other; prints the time
+//! of all together in nanoseconds. `cargo xtask bench` calls this. The yardstick is here because it needs
+//! `unsafe` for clone(2), which this crate alone may use.
 
 use std::error::Error;
 use std::io::Write as _;
@@ -23,6 +27,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let count = rest.first().map_or(Ok(100), |count| count.parse())?;
     let (root, base) = (Path::new(root), Path::new(base));
+    if rest.get(1).is_some_and(|mode| mode == "bare") {
+        let total = bare_total(root, base, count)?;
+        return Ok(writeln!(std::io::stdout(), "{}", total.as_nanos())?);
+    }
     let facts = HostFacts::gather()?;
     let (mut bare, mut whole) = (Vec::new(), Vec::new());
     for index in 0..count {
@@ -38,6 +46,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         whole.as_secs_f64() / bare.as_secs_f64()
     )?;
     Ok(())
+}
+
+fn bare_total(root: &Path, base: &Path, count: usize) -> Result<Duration, Box<dyn Error>> {
+    let mut total = Duration::ZERO;
+    for index in 0..count {
+        let dirs = directories(base, &format!("bare-{index}"))?;
+        total += time(|| yardstick(root, &dirs))?;
+    }
+    Ok(total)
 }
 
 fn directories(base: &Path, name: &str) -> std::io::Result<[PathBuf; 3]> {

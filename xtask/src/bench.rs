@@ -1,0 +1,249 @@
+//! What builds cost, each as a ratio to what the same machine needs for the bare work in the same minute.
+//!
+//! Times in seconds mean little on a machine that others use too; so each measurement takes turns with
+//! its yardstick, and the ratio of the two medians is what counts. The store is a new one beside the
+//! build's output. Buildah, where installed, is timed once on the same Dockerfiles.
+
+mod buildah;
+mod inputs;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
+
+use self::buildah::Buildah;
+use self::inputs::Inputs;
+use crate::base::{Kiln, NAME, provide};
+use crate::shell::{output, run, say, top};
+
+/// Commands in the chain.
+const CHAIN: usize = 100;
+
+/// Everything that a measurement needs.
+struct Bench {
+    kiln: Kiln,
+    inputs: Inputs,
+    /// Ours alone, and removed at the end.
+    work: PathBuf,
+    /// The example that holds the bare start of a sandbox.
+    yardstick: PathBuf,
+    runs: usize,
+}
+
+/// One row of the table.
+struct Row {
+    what: &'static str,
+    yardstick: &'static str,
+    aim: &'static str,
+    ours: Vec<Duration>,
+    bare: Vec<Duration>,
+    buildah: Option<Duration>,
+}
+
+/// Measures everything and prints the table.
+pub(crate) fn bench(runs: usize) -> Result<()> {
+    let top = top()?;
+    say("compiling kiln (release) ...");
+    fs::create_dir_all(top.join("target"))?;
+    let work = tempfile::Builder::new().prefix("bench-").tempdir_in(top.join("target"))?;
+    let bench = Bench {
+        kiln: Kiln::build(&top, work.path().join("store"))?,
+        yardstick: build_yardstick(&top)?,
+        inputs: Inputs::make(&work.path().join("inputs"), CHAIN)?,
+        work: work.path().to_owned(),
+        runs: runs.max(1),
+    };
+    provide(&bench.kiln)?;
+    let buildah = Buildah::find(&bench.kiln, work.path())?;
+    let rows = [bench.chain(&buildah)?, bench.chain_cached(&buildah)?]
+        .into_iter()
+        .chain(bench.context(&buildah)?);
+    print(rows, bench.runs);
+    if buildah.is_none() {
+        say("buildah: absent (not installed), not timed");
+    }
+    Ok(())
+}
+
+fn build_yardstick(top: &Path) -> Result<PathBuf> {
+    run(Command::new("cargo")
+        .args(["build", "--quiet", "--release", "--locked", "--package", "kiln-executor"])
+        .args(["--example", "run_cost"])
+        .current_dir(top))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(top.join("target"), PathBuf::from);
+    Ok(target.join("release/examples/run_cost"))
+}
+
+impl Bench {
+    /// Cold, by one step after the other: what a step costs beyond its sandbox.
+    fn chain(&self, buildah: &Option<Buildah>) -> Result<Row> {
+        let root = self.work.join("root");
+        fs::create_dir_all(&root)?;
+        let unpack = format!("type=local,dest={}", root.display());
+        let context = self.inputs.base_only.display().to_string();
+        run(&mut self.kiln.command(&["build", "--quiet", "--output", &unpack, &context]))?;
+        let (mut ours, mut bare) = (Vec::new(), Vec::new());
+        for _ in 0..self.runs {
+            bare.push(self.bare_starts(&root)?);
+            ours.push(self.build(&self.inputs.chain, &["--no-cache"])?);
+        }
+        Ok(Row {
+            what: "chain of 100 RUN, cold",
+            yardstick: "100 bare clone+overlay+pivot+exec",
+            aim: "3.0",
+            ours,
+            bare,
+            buildah: buildah.as_ref().map(|it| it.build(&self.inputs.chain, true)).transpose()?,
+        })
+    }
+
+    /// Nothing to do: the yardstick is the start of any process, so the ratio tells little and the time
+    /// all.
+    fn chain_cached(&self, buildah: &Option<Buildah>) -> Result<Row> {
+        let (mut ours, mut bare) = (Vec::new(), Vec::new());
+        self.build(&self.inputs.chain, &[])?;
+        for _ in 0..self.runs {
+            bare.push(time(|| self.kiln_version())?);
+            ours.push(self.build(&self.inputs.chain, &[])?);
+        }
+        Ok(Row {
+            what: "the same, cached",
+            yardstick: "kiln --version",
+            aim: "-",
+            ours,
+            bare,
+            buildah: buildah.as_ref().map(|it| it.build(&self.inputs.chain, false)).transpose()?,
+        })
+    }
+
+    /// A context of many files: nothing changed, and one file changed.
+    fn context(&self, buildah: &Option<Buildah>) -> Result<[Row; 2]> {
+        let context = &self.inputs.context;
+        let copy = self.work.join("copy");
+        let (mut cached, mut walks) = (Vec::new(), Vec::new());
+        let (mut changed, mut copies) = (Vec::new(), Vec::new());
+        self.build(context, &[])?;
+        for round in 0..self.runs {
+            walks.push(time(|| walk(context).map(drop))?);
+            cached.push(self.build(context, &[])?);
+            self.inputs.change_one_file(round)?;
+            copies.push(time(|| {
+                walk(context)?;
+                output(Command::new("cp").arg("-r").arg(context).arg(&copy)).map(drop)
+            })?);
+            changed.push(self.build(context, &[])?);
+            fs::remove_dir_all(&copy)?;
+            // What the last build remembers of the context is then older than the racy moment.
+            std::thread::sleep(Duration::from_millis(100));
+            self.build(context, &[])?;
+        }
+        let mut others = [None, None];
+        if let Some(buildah) = buildah {
+            buildah.build(context, false)?;
+            others[0] = Some(buildah.build(context, false)?);
+            self.inputs.change_one_file(self.runs)?;
+            others[1] = Some(buildah.build(context, false)?);
+        }
+        Ok([
+            Row {
+                what: "18 steps, 10,000 files, cached",
+                yardstick: "one parallel stat walk",
+                aim: "2.0",
+                ours: cached,
+                bare: walks,
+                buildah: others[0],
+            },
+            Row {
+                what: "the same, one file changed",
+                yardstick: "the walk + cp -r",
+                aim: "0.7",
+                ours: changed,
+                bare: copies,
+                buildah: others[1],
+            },
+        ])
+    }
+
+    fn build(&self, context: &Path, options: &[&str]) -> Result<Duration> {
+        let context = context.display().to_string();
+        let mut command = self.kiln.command(&["build", "--quiet", "--tag", "bench"]);
+        command.args(options).arg(context);
+        time(|| output(&mut command).map(drop))
+    }
+
+    fn kiln_version(&self) -> Result<()> {
+        output(&mut self.kiln.command(&["--version"])).map(drop)
+    }
+
+    fn bare_starts(&self, root: &Path) -> Result<Duration> {
+        let base = tempfile::tempdir_in(&self.work)?;
+        // An ordinary user needs a user namespace for it, as Kiln does.
+        let mut command = if nix::unistd::geteuid().is_root() {
+            Command::new(&self.yardstick)
+        } else {
+            let mut command = Command::new("unshare");
+            command.args(["--user", "--map-root-user", "--mount"]).arg(&self.yardstick);
+            command
+        };
+        command.arg(root).arg(base.path()).args([&CHAIN.to_string(), "bare"]);
+        let nanoseconds = output(&mut command)?.trim().parse().context("the yardstick's time")?;
+        Ok(Duration::from_nanos(nanoseconds))
+    }
+}
+
+/// Looks at everything below a directory, on all cores; says how many files there are.
+fn walk(dir: &Path) -> Result<usize> {
+    let (mut dirs, mut files) = (Vec::new(), Vec::new());
+    for entry in fs::read_dir(dir).with_context(|| dir.display().to_string())? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() { &mut dirs } else { &mut files }.push(entry.path());
+    }
+    let here = files.len();
+    for file in files {
+        fs::symlink_metadata(&file).with_context(|| file.display().to_string())?;
+    }
+    let below = dirs.into_par_iter().map(|dir| walk(&dir)).sum::<Result<usize>>()?;
+    Ok(here + below)
+}
+
+fn time(what: impl FnOnce() -> Result<()>) -> Result<Duration> {
+    let start = Instant::now();
+    what()?;
+    Ok(start.elapsed())
+}
+
+fn median(times: &[Duration]) -> f64 {
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default().as_secs_f64()
+}
+
+fn print(rows: impl Iterator<Item = Row>, runs: usize) {
+    say(&format!("\nBase {NAME}. Milliseconds, medians of {runs}; buildah once."));
+    say(&format!(
+        "{:<31} {:>8}  {:<34} {:>8} {:>6} {:>5} {:>9}",
+        "work", "kiln", "yardstick", "alone", "ratio", "aim", "buildah"
+    ));
+    for row in rows {
+        let (ours, bare) = (median(&row.ours), median(&row.bare));
+        let buildah = row.buildah.map_or("-".to_owned(), |time| ms(time.as_secs_f64()));
+        say(&format!(
+            "{:<31} {:>8}  {:<34} {:>8} {:>6.2} {:>5} {:>9}",
+            row.what,
+            ms(ours),
+            row.yardstick,
+            ms(bare),
+            ours / bare,
+            row.aim,
+            buildah
+        ));
+    }
+}
+
+fn ms(seconds: f64) -> String {
+    format!("{:.1}", seconds * 1e3)
+}
