@@ -6,6 +6,7 @@
 mod base;
 mod bench;
 mod ci;
+mod corpus;
 mod demo;
 mod shell;
 mod tidy;
@@ -35,6 +36,15 @@ enum Task {
         #[arg(long, default_value_t = 5)]
         runs: usize,
     },
+    /// Compares plans with the reference's on the corpus beside the project
+    Corpus {
+        /// Compares whole builds instead: images, and the lines that failing builds point at
+        #[arg(long)]
+        builds: bool,
+        /// Only the builds whose names contain this
+        #[arg(long, requires = "builds")]
+        only: Option<String>,
+    },
     /// Rewrites the golden files of all crates
     Bless,
 }
@@ -45,6 +55,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::tidy(),
         Task::Ci => ci::ci(),
         Task::Bench { runs } => bench::bench(runs),
+        Task::Corpus { builds, only } => corpus::corpus(builds, only.as_deref()),
         Task::Bless => ci::bless(),
     };
     match result {
