@@ -46,5 +46,8 @@ fn fuzz_targets() -> Result<()> {
     if !fuzz.join("Cargo.toml").is_file() {
         bail!("fuzz/Cargo.toml is missing");
     }
-    run(Command::new("cargo").args(["check", "--locked", "--bins"]).current_dir(fuzz))
+    run(Command::new("cargo")
+        .args(["check", "--locked", "--bins"])
+        .env("CARGO_TARGET_DIR", top()?.join("target"))
+        .current_dir(fuzz))
 }
