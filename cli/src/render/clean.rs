@@ -140,6 +140,38 @@ pub(super) fn one_line(text: &str) -> String {
     joined.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// A message as a person would put it: `No such file or directory (os error 2)` is `no such file or
+/// directory`.
+#[must_use]
+pub fn in_words(message: &str) -> String {
+    const NUMBER: &str = " (os error ";
+    let mut words = String::new();
+    let mut rest = message;
+    while let Some((before, after)) = rest.split_once(NUMBER) {
+        let digits = after.trim_start_matches(|c: char| c.is_ascii_digit());
+        match digits.strip_prefix(')') {
+            Some(more) if digits.len() < after.len() => {
+                let start = before.rfind(": ").map_or(0, |colon| colon + 2);
+                words.push_str(&before[..start]);
+                words.extend(uncapitalised(&before[start..]));
+                rest = more;
+            }
+            _ => {
+                words.push_str(before);
+                words.push_str(NUMBER);
+                rest = after;
+            }
+        }
+    }
+    words + rest
+}
+
+/// Text that goes on after a colon.
+fn uncapitalised(text: &str) -> impl Iterator<Item = char> {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(chars)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -223,6 +255,22 @@ mod tests {
                 b"\x1b[]P\\\x07\x18\r\n\x08;1mA\xc2\x9b\x9d\xe2\x80\xae".as_slice()
             ),
         ]
+    }
+
+    #[test]
+    fn errors_of_the_system_are_put_in_words() {
+        for (message, expected) in [
+            (
+                "cannot read `x`: No such file or directory (os error 2)",
+                "cannot read `x`: no such file or directory",
+            ),
+            ("a: Broken (os error 32); b: Refused (os error 111))", "a: broken; b: refused)"),
+            ("Broken (os error 32)", "broken"),
+            ("is it (os error x)? (os error ", "is it (os error x)? (os error "),
+            ("All fine", "All fine"),
+        ] {
+            assert_eq!(in_words(message), expected);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use console::Style;
 use kiln_solver::EventKind;
 
 use super::board::{Board, Task};
-use super::clean::one_line;
+use super::clean::{in_words, one_line};
 use super::text::{fit, progress, seconds};
 
 /// Lines of output shown below a running step, at the most.
@@ -75,7 +75,7 @@ pub(super) fn lasting(
             Some(canvas.line(('✘', &yellow), &task.name, &format!("CANCELED {since}")))
         }
         EventKind::Warning { message } => {
-            let message = one_line(message);
+            let message = in_words(&one_line(message));
             Some(format!("{} {}: {message}", canvas.paint(&yellow, "!"), task.name))
         }
         EventKind::Declared { .. }
