@@ -8,6 +8,7 @@ use kiln_cache::select::SelectError;
 use kiln_executor::ExecutorError;
 use kiln_frontend::Diagnostic;
 use kiln_image::ImageError;
+use kiln_image::layer::LayerError;
 use kiln_registry::RegistryError;
 use kiln_solver::StepError;
 
@@ -43,6 +44,14 @@ pub enum EngineError {
         /// The file.
         path: PathBuf,
         /// Why.
+        source: io::Error,
+    },
+    /// A blob of a layout could not be brought into the store.
+    #[error("cannot bring the blob {digest} into the store")]
+    CopyBlob {
+        /// The blob's digest.
+        digest: String,
+        /// Why it could not be read or written.
         source: io::Error,
     },
     /// Something stands where a result would have to replace it.
@@ -87,10 +96,15 @@ pub enum EngineError {
         exit: Failed,
         /// The last lines that it wrote, oldest first.
         output: Vec<String>,
+        /// Whether the store's disk was full when it ended.
+        disk_full: bool,
     },
     /// Steps of the build failed; at least one.
     #[error("{}", summary(.0))]
     Steps(Vec<FailedStep>),
+    /// Images that the Dockerfile names cannot be had; at least one.
+    #[error("{} named in the Dockerfile cannot be had", if .0.len() == 1 { "an image" } else { "images" })]
+    Images(Vec<MissingImage>),
     /// An image is not to be found in the store, nor anywhere else that was asked.
     #[error("no image `{reference}`: {looked}")]
     NoImage {
@@ -116,12 +130,12 @@ pub enum EngineError {
         reason: String,
     },
     /// A layer cannot be written as an archive.
-    #[error("the layer {layer} cannot be packed: {reason}")]
+    #[error("the layer {layer} cannot be packed")]
     Pack {
         /// The layer's digest.
         layer: String,
         /// Why.
-        reason: String,
+        source: LayerError,
     },
     /// A registry did not give what was asked of it.
     #[error(transparent)]
@@ -132,6 +146,14 @@ pub enum EngineError {
     /// What a COPY or ADD wants is not there, or cannot be put where it is wanted.
     #[error(transparent)]
     Select(#[from] SelectError),
+    /// A source of COPY or ADD is not where it is looked for.
+    #[error("{missing} in {tree}")]
+    NoSource {
+        /// What it was looked for in.
+        tree: String,
+        /// Which one, and what is like it.
+        missing: Box<SelectError>,
+    },
     /// A sandbox could not be made.
     #[error(transparent)]
     Sandbox(#[from] ExecutorError),
@@ -188,6 +210,17 @@ impl FailedStep {
     }
 }
 
+/// An image that cannot be had.
+#[derive(Debug)]
+pub struct MissingImage {
+    /// What names it in the Dockerfile.
+    pub place: Option<Place>,
+    /// Advice that the Dockerfile gives rise to.
+    pub hints: Vec<String>,
+    /// Why it cannot be had.
+    pub error: EngineError,
+}
+
 /// An instruction of a Dockerfile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -229,19 +262,21 @@ impl EngineError {
                 ErrorKind::Usage
             }
             Self::Dockerfile(_) => ErrorKind::Dockerfile,
-            Self::Command { .. } | Self::Archive { .. } => ErrorKind::Step,
-            Self::ReadFile { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                ErrorKind::NotFound
-            }
+            Self::Command { .. } | Self::Archive { .. } | Self::NoSource { .. } => ErrorKind::Step,
+            Self::ReadFile { source, .. } if is_absent(source) => ErrorKind::NotFound,
             Self::Secret { .. }
             | Self::NamedContext { .. }
             | Self::NoImage { .. }
             | Self::Image { .. } => ErrorKind::NotFound,
+            Self::Images(images) => {
+                images.first().map_or(ErrorKind::NotFound, |image| image.error.kind())
+            }
             Self::Registry(error) => registry_kind(error),
             Self::Cache(error) => cache_kind(error),
             Self::Select(error) => select_kind(error),
             Self::ReadFile { .. }
             | Self::WriteFile { .. }
+            | Self::CopyBlob { .. }
             | Self::InTheWay { .. }
             | Self::Pack { .. } => ErrorKind::Store,
             Self::Sandbox(ExecutorError::Cancelled) | Self::Cancelled => ErrorKind::Interrupted,
@@ -259,13 +294,43 @@ impl EngineError {
 
     /// Lines of advice.
     #[must_use]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "most messages say it all")]
     pub fn hints(&self) -> Vec<String> {
-        if let Self::Select(error) = self { error.hints() } else { Vec::new() }
+        match self {
+            Self::Select(error) => error.hints(),
+            Self::NoSource { missing, .. } => missing.hints(),
+            Self::Command { args, exit, output, .. } => command_hints(args, *exit, output),
+            Self::ReadFile { what: "Dockerfile", source, .. }
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                vec!["name another file with `--file`".to_owned()]
+            }
+            Self::Registry(RegistryError::Unreachable { .. }) => {
+                vec![
+                    "is the host right, and the network up? a `kiln.toml` can name mirrors"
+                        .to_owned(),
+                ]
+            }
+            Self::Registry(RegistryError::Unauthorised { .. }) => {
+                vec!["credentials are read from `~/.docker/config.json`".to_owned()]
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Whether the cause is a full disk or an exhausted quota.
     #[must_use]
     pub fn is_disk_full(&self) -> bool {
+        if let Self::Command { disk_full, .. } = self {
+            return *disk_full;
+        }
+        if let Self::Images(images) = self {
+            return images.iter().any(|image| image.error.is_disk_full());
+        }
+        // These stand for their causes, so that the chain of causes does not hold them.
+        if let Self::Cache(error) | Self::Select(SelectError::Cache(error)) = self {
+            return error.is_disk_full();
+        }
         let mut error: Option<&dyn std::error::Error> = Some(self);
         while let Some(current) = error {
             if let Some(io) = current.downcast_ref::<io::Error>()
@@ -299,6 +364,32 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Whether there is nothing at a path, or something else on the way to it.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// What commands that fail in usual ways lack.
+fn command_hints(args: &[String], exit: Failed, output: &[String]) -> Vec<String> {
+    /// What the shells say, and who runs a command without one.
+    const NOT_FOUND: i32 = 127;
+    /// SIGKILL.
+    const KILLED: i32 = 9;
+    let unfound = output.last().is_some_and(|line| line == "kiln: `/bin/sh` was not found");
+    match exit {
+        Failed::Code(NOT_FOUND) if unfound && args.get(1).is_some_and(|flag| flag == "-c") => {
+            vec![
+                "the image has no shell; write the command as `RUN [\"program\", \"argument\"]`"
+                    .to_owned(),
+            ]
+        }
+        Failed::Signal(KILLED) => {
+            vec!["perhaps the memory ran out; the kernel's log tells".to_owned()]
+        }
+        Failed::Code(_) | Failed::Signal(_) => Vec::new(),
+    }
 }
 
 fn summary(steps: &[FailedStep]) -> String {

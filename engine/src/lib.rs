@@ -16,7 +16,7 @@ mod settings;
 
 pub use build::{BuildRequest, Built, BuiltImage, DockerfileSource, Parameters};
 pub use engine::{Engine, EngineConfig};
-pub use error::{EngineError, ErrorKind, FailedStep, Faulty, Place};
+pub use error::{EngineError, ErrorKind, FailedStep, Faulty, MissingImage, Place};
 pub use export::{Destination, Output};
 pub use images::{InspectedImage, ListedImage};
 pub use kiln_executor::{helper_main, userns};

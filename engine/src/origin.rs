@@ -231,7 +231,8 @@ fn copy_blob(layout: &Path, blob: &Descriptor, out: &mut dyn Write) -> Result<()
     let path = blob_path(layout, &blob.digest);
     let failed = |source| EngineError::ReadFile { what: "blob", path: path.clone(), source };
     let mut file = File::open(&path).map_err(failed)?.take(blob.size_bytes.saturating_add(1));
-    io::copy(&mut file, out).map_err(failed)?;
+    io::copy(&mut file, out)
+        .map_err(|source| EngineError::CopyBlob { digest: blob.digest.to_string(), source })?;
     Ok(())
 }
 

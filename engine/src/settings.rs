@@ -31,7 +31,7 @@ impl Settings {
             return Self::read(path)?.ok_or_else(|| EngineError::ReadFile {
                 what: "configuration",
                 path: path.to_owned(),
-                source: io::ErrorKind::NotFound.into(),
+                source: rustix::io::Errno::NOENT.into(),
             });
         }
         for path in usual_places() {

@@ -98,10 +98,13 @@ impl SelectError {
             Self::Missing { nearest, .. } | Self::UnknownOwner { nearest, .. } => {
                 nearest.iter().map(|name| format!("did you mean `{name}`?")).collect()
             }
+            Self::Ignored { source_path } => {
+                let path = source_path.trim_start_matches('/');
+                vec![format!("a line `!{path}` at the end of the ignore file brings it back")]
+            }
             Self::Cache(_)
             | Self::Exclusion(_)
             | Self::Wildcard { .. }
-            | Self::Ignored { .. }
             | Self::TooManyLinks { .. }
             | Self::Changed { .. }
             | Self::NotADirectory { .. }

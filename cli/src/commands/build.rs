@@ -70,9 +70,7 @@ fn empty_context() -> Result<TempDir, EngineError> {
 fn request(arguments: &BuildArgs, empty: Option<&Path>) -> Result<BuildRequest, Failure> {
     let BuildArgs { context, source, settings, results, view: _ } = arguments;
     let (context, dockerfile) = match (context, source.file.as_deref()) {
-        (Context::Stdin, _) => {
-            (empty.map(Path::to_owned).unwrap_or_default(), stdin_dockerfile()?)
-        }
+        (Context::Stdin, _) => (empty.map(Path::to_owned).unwrap_or_default(), stdin_dockerfile()?),
         (Context::Directory(dir), Some(file)) if file == "-" => (dir.clone(), stdin_dockerfile()?),
         (Context::Directory(dir), Some(file)) => {
             (dir.clone(), DockerfileSource::File(file.to_owned()))

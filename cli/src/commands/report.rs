@@ -4,7 +4,8 @@ use std::error::Error;
 use std::io::{self, Write as _};
 
 use kiln_cli::exit_code::ExitCode;
-use kiln_engine::{EngineError, ErrorKind, FailedStep, Faulty, Place};
+use kiln_cli::render::in_words;
+use kiln_engine::{EngineError, ErrorKind, FailedStep, Faulty, MissingImage, Place};
 
 /// Tells of a failure on standard error; answers the exit code for it.
 pub(crate) fn fail(error: &EngineError) -> ExitCode {
@@ -12,13 +13,13 @@ pub(crate) fn fail(error: &EngineError) -> ExitCode {
         show(&remarks(faulty));
     } else if let EngineError::Steps(steps) = error {
         steps.iter().for_each(|step| show(&failed_step(step)));
+    } else if let EngineError::Images(images) = error {
+        images.iter().for_each(|image| show(&missing_image(image)));
     } else if let EngineError::Cancelled = error {
         note("error", "interrupted");
     } else {
         note("error", &chain(error));
-        for hint in error.hints() {
-            show(&format!("  = help: {hint}\n"));
-        }
+        show(&help(&error.hints()));
     }
     if error.is_disk_full() {
         show("  = help: the disk is full; free some space, or give another store with `--root`\n");
@@ -57,10 +58,18 @@ fn failed_step(step: &FailedStep) -> String {
             text.push_str(&format!("      {}\n", clean(line)));
         }
     }
-    for hint in step.engine_error().map(EngineError::hints).unwrap_or_default() {
-        text.push_str(&format!("  = help: {hint}\n"));
-    }
+    text.push_str(&help(&step.engine_error().map(EngineError::hints).unwrap_or_default()));
     text
+}
+
+fn missing_image(image: &MissingImage) -> String {
+    let excerpt = image.place.as_ref().map(excerpt).unwrap_or_default();
+    let hints = [image.hints.clone(), image.error.hints()].concat();
+    format!("error: {}\n{excerpt}{}", chain(&image.error), help(&hints))
+}
+
+fn help(hints: &[String]) -> String {
+    hints.iter().map(|hint| format!("  = help: {hint}\n")).collect()
 }
 
 fn headline(step: &FailedStep) -> String {
@@ -100,7 +109,7 @@ fn chain(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
-    text
+    in_words(&text)
 }
 
 fn code(kind: ErrorKind) -> ExitCode {

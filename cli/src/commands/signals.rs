@@ -1,11 +1,20 @@
 //! Ctrl-C and its like: the first one stops the build, a second one stops waiting for that.
+//!
+//! Nobody waits for long: what does not heed the stop, such as a registry's answer, is left as it is. The
+//! sandboxes end with the process, and the store is whole at any moment.
 
 use std::thread;
+use std::time::Duration;
 
 use kiln_cli::exit_code::ExitCode;
 use kiln_solver::{Cancel, Canceller};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+
+use super::report::note;
+
+/// How long a build may take to stop.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// A token that fires when the process is told to stop.
 pub(crate) fn cancel_on_signals() -> Cancel {
@@ -24,13 +33,18 @@ fn watch(mut signals: Signals, canceller: Canceller) {
     let mut pending = signals.forever();
     if pending.next().is_some() {
         canceller.cancel();
+        thread::spawn(|| {
+            thread::sleep(GRACE);
+            stop_now()
+        });
     }
     if pending.next().is_some() {
         stop_now();
     }
 }
 
-#[expect(clippy::exit, reason = "the user does not want to wait for anything any more")]
+#[expect(clippy::exit, reason = "whoever stopped the build does not want to wait")]
 fn stop_now() -> ! {
+    note("error", "interrupted");
     std::process::exit(ExitCode::Interrupted.code().into())
 }

@@ -34,7 +34,13 @@ pub struct Plain<W> {
 impl<W: Write> Plain<W> {
     /// A view that writes to `out`.
     pub fn new(out: W) -> Self {
-        Self { out, board: Board::default(), told: BTreeMap::new(), untold: BTreeMap::new(), gap: false }
+        Self {
+            out,
+            board: Board::default(),
+            told: BTreeMap::new(),
+            untold: BTreeMap::new(),
+            gap: false,
+        }
     }
 }
 

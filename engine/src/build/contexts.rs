@@ -33,40 +33,22 @@ impl Engine {
         let mut named = BTreeMap::new();
         trees.insert(MAIN_CONTEXT.to_owned(), self.open_context(&request.context)?);
         for (name, value) in &request.named_contexts {
-            let context = match value.split_once("://") {
-                Some(("docker-image" | "oci-layout", _)) => {
-                    NamedContext::Image { reference: value.clone() }
-                }
-                Some((scheme, _)) => {
-                    let reason = format!(
-                        "`{scheme}://` is not supported yet; give a directory, `docker-image://` or \
-                         `oci-layout://`"
-                    );
-                    return Err(EngineError::NamedContext { name: name.clone(), reason });
-                }
-                None => {
-                    let dir = Path::new(value);
-                    if !dir.is_dir() {
-                        let reason = format!("`{value}` is not a directory");
-                        return Err(EngineError::NamedContext { name: name.clone(), reason });
-                    }
-                    trees.insert(name.clone(), self.open_context(dir)?);
-                    NamedContext::Local {
-                        ignore: read_ignore(&dir.join(IGNORE_FILE))?.unwrap_or_default(),
-                    }
-                }
-            };
+            let context = named_context(name, value)?;
+            if let NamedContext::Local { .. } = context {
+                trees.insert(name.clone(), self.open_context(Path::new(value))?);
+            }
             named.insert(name.clone(), context);
         }
         Ok(Contexts { trees, named, ignore: main_ignore(request)? })
     }
 
     fn open_context(&self, dir: &Path) -> Result<Arc<LocalTree>, EngineError> {
-        let real = fs::canonicalize(dir).map_err(|source| EngineError::ReadFile {
-            what: "build context",
-            path: dir.to_owned(),
-            source,
-        })?;
+        let unusable =
+            |source| EngineError::ReadFile { what: "build context", path: dir.to_owned(), source };
+        let real = fs::canonicalize(dir).map_err(unusable)?;
+        if !real.is_dir() {
+            return Err(unusable(io::ErrorKind::NotADirectory.into()));
+        }
         let cache = fs::read(self.stat_cache_path(&real)).unwrap_or_default();
         Ok(Arc::new(LocalTree::open(&real, StatCache::decode(&cache))?))
     }
@@ -88,6 +70,28 @@ impl Engine {
         use std::os::unix::ffi::OsStrExt as _;
         let name = Digest::of(real.as_os_str().as_bytes()).to_string();
         self.root().join("contexts").join(&name[..32])
+    }
+}
+
+/// What a `--build-context` of this name and value stands for.
+fn named_context(name: &str, value: &str) -> Result<NamedContext, EngineError> {
+    let refused = |reason: String| Err(EngineError::NamedContext { name: name.to_owned(), reason });
+    if name == MAIN_CONTEXT {
+        return refused("it is the name of the build's own context; choose another".to_owned());
+    }
+    match value.split_once("://") {
+        Some(("docker-image" | "oci-layout", _)) => {
+            Ok(NamedContext::Image { reference: value.to_owned() })
+        }
+        Some((scheme, _)) => refused(format!(
+            "`{scheme}://` is not supported yet; give a directory, `docker-image://` or \
+             `oci-layout://`"
+        )),
+        None if !Path::new(value).is_dir() => refused(format!("`{value}` is not a directory")),
+        None => {
+            let ignore = read_ignore(&Path::new(value).join(IGNORE_FILE))?.unwrap_or_default();
+            Ok(NamedContext::Local { ignore })
+        }
     }
 }
 
@@ -118,6 +122,33 @@ fn read_ignore(path: &Path) -> Result<Option<Vec<String>>, EngineError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => {
             Err(EngineError::ReadFile { what: "ignore file", path: path.to_owned(), source })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn named_contexts_are_directories_or_images() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(IGNORE_FILE), "*.o\n").unwrap();
+        let path = dir.path().to_str().unwrap();
+        let known = |value| named_context("base", value).unwrap();
+        assert!(matches!(known(path), NamedContext::Local { ignore } if ignore == ["*.o"]));
+        for image in ["docker-image://alpine", "oci-layout:///srv/alpine"] {
+            assert!(
+                matches!(known(image), NamedContext::Image { reference } if reference == image)
+            );
+        }
+        for (name, value, reason) in [
+            ("context", path, "the build's own context"),
+            ("base", "/nowhere/at/all", "`/nowhere/at/all` is not a directory"),
+            ("base", "https://example.com/x.git", "`https://` is not supported yet"),
+        ] {
+            let error = named_context(name, value).unwrap_err().to_string();
+            assert!(error.contains(reason) && error.contains(name), "{error}");
         }
     }
 }

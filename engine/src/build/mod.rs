@@ -2,6 +2,7 @@
 
 mod contexts;
 mod epoch;
+mod missing;
 mod request;
 
 use std::fs;
@@ -19,6 +20,7 @@ use kiln_solver::{Cancel, Event, Limits, Narrator, Report, Request, SolveError, 
 pub use request::{BuildRequest, DockerfileSource, Parameters};
 
 use self::contexts::Contexts;
+use self::missing::{missing_image, place};
 use crate::error::{FailedStep, Faulty, Place};
 use crate::export::{Assembled, Output, Parts};
 use crate::runner::{Runner, Value};
@@ -63,8 +65,8 @@ impl Engine {
         let start = Instant::now();
         let clock = || start.elapsed();
         let mut narrator = Narrator::new(&clock, sink);
-        let text = narrator.perform("[internal] load build definition", |_| load(request))?;
         let contexts = self.open_contexts(request)?;
+        let text = narrator.perform("[internal] load build definition", |_| load(request))?;
         let plan = self.plan(request, &text, &contexts, &mut narrator)?;
         let build = Build { engine: self, request, plan: &plan, text: &text, contexts: &contexts };
         let solved = build.solve(cancel, &mut narrator);
@@ -88,7 +90,8 @@ impl Engine {
             match plan(&text.parsed, &text.source, &options, &facts) {
                 Ok(Planning::Done(plan)) => return Ok(*plan),
                 Ok(Planning::Need(wanted)) => {
-                    self.find_out(&wanted, request, &mut facts, narrator)?;
+                    let found = self.find_out(&wanted, request, narrator);
+                    note(text, &wanted, found, &mut facts)?;
                 }
                 Err(diagnostics) => return Err(faulty(text, diagnostics)),
             }
@@ -99,9 +102,8 @@ impl Engine {
         &self,
         wanted: &[FactRequest],
         request: &BuildRequest,
-        facts: &mut Facts,
         narrator: &mut Narrator<'_>,
-    ) -> Result<(), EngineError> {
+    ) -> Vec<Result<ResolvedImage, EngineError>> {
         let works =
             wanted.iter().map(|FactRequest::ImageConfig { reference, platform, .. }| {
                 let work = move |_: &dyn Report| -> Result<ResolvedImage, EngineError> {
@@ -109,14 +111,26 @@ impl Engine {
                 };
                 (format!("[internal] load metadata for {reference}"), work)
             });
-        let answers = narrator.perform_all(request.jobs, works.collect());
-        for (FactRequest::ImageConfig { reference, platform, .. }, answer) in
-            wanted.iter().zip(answers)
-        {
-            facts.insert(reference.clone(), platform.clone(), answer?);
-        }
-        Ok(())
+        narrator.perform_all(request.jobs, works.collect())
     }
+}
+
+/// Adds what was found to the facts, or tells all that was not.
+fn note(
+    text: &Text,
+    wanted: &[FactRequest],
+    found: Vec<Result<ResolvedImage, EngineError>>,
+    facts: &mut Facts,
+) -> Result<(), EngineError> {
+    let mut missing = Vec::new();
+    for (FactRequest::ImageConfig { reference, platform, span }, answer) in wanted.iter().zip(found)
+    {
+        match answer {
+            Ok(image) => facts.insert(reference.clone(), platform.clone(), image),
+            Err(error) => missing.push(missing_image(text, *span, error)),
+        }
+    }
+    if missing.is_empty() { Ok(()) } else { Err(EngineError::Images(missing)) }
 }
 
 /// One build on its way.
@@ -154,9 +168,7 @@ impl Build<'_> {
     /// Where an op is in the Dockerfile.
     fn place(&self, op: OpId) -> Option<Place> {
         let origin = self.plan.graph.vertex(op).meta.origin?;
-        let entry = self.plan.sources.get(origin)?;
-        let source = self.text.source.get(entry.span.start..entry.span.end)?.to_owned();
-        Some(Place { file: self.text.file.clone(), line: entry.line, source })
+        Some(place(self.text, self.plan.sources.get(origin)?.span))
     }
 
     /// Puts the image into the store and wherever else it is wanted.

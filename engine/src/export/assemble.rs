@@ -152,10 +152,7 @@ impl Engine {
         let options = PackOptions { compression: Compression::Gzip, level: None };
         let packed = pack(entries, &mut writer, options).map_err(|error| match error {
             PackError::Entry(error) => error,
-            PackError::Layer(error) => EngineError::Pack {
-                layer: layer.digest.short(),
-                reason: crate::error::chain(&error),
-            },
+            PackError::Layer(source) => EngineError::Pack { layer: layer.digest.short(), source },
         })?;
         let blob = writer.finish()?;
         Ok(BlobRef {

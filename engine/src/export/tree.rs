@@ -38,10 +38,9 @@ impl Engine {
             let options = PackOptions { compression: Compression::None, level: None };
             pack(entries, out, options).map_err(|error| match error {
                 PackError::Entry(error) => error,
-                PackError::Layer(error) => EngineError::Pack {
-                    layer: snapshot.digest().short(),
-                    reason: crate::error::chain(&error),
-                },
+                PackError::Layer(source) => {
+                    EngineError::Pack { layer: snapshot.digest().short(), source }
+                }
             })?;
             Ok(())
         })

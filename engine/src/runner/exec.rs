@@ -64,8 +64,10 @@ impl Runner<'_> {
         )?;
         drop(prepared);
         if !exit.success() {
+            // Before what it wrote is deleted.
+            let disk_full = is_full(&staging.upper());
             let (args, exit, output) = (op.args.clone(), Failed::of(exit), tail.lines());
-            return Err(EngineError::Command { args, exit, output });
+            return Err(EngineError::Command { args, exit, output, disk_full });
         }
         let lowers: Vec<_> = root.layers.iter().map(|layer| layer.digest).collect();
         Ok(LayerRef::new(self.engine.layers.commit_upper(staging, &lowers)?))
@@ -283,9 +285,39 @@ impl std::fmt::Display for Failed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
-            Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::Signal(signal) => match signal_name(*signal) {
+                Some(name) => write!(f, "signal {signal} ({name})"),
+                None => write!(f, "signal {signal}"),
+            },
         }
     }
+}
+
+/// The signals that commands usually die of.
+const fn signal_name(signal: i32) -> Option<&'static str> {
+    match signal {
+        1 => Some("SIGHUP"),
+        2 => Some("SIGINT"),
+        3 => Some("SIGQUIT"),
+        4 => Some("SIGILL"),
+        6 => Some("SIGABRT"),
+        7 => Some("SIGBUS"),
+        8 => Some("SIGFPE"),
+        9 => Some("SIGKILL"),
+        11 => Some("SIGSEGV"),
+        13 => Some("SIGPIPE"),
+        15 => Some("SIGTERM"),
+        31 => Some("SIGSYS"),
+        _ => None,
+    }
+}
+
+/// Whether a filesystem has no room for a small file.
+fn is_full(path: &Path) -> bool {
+    const SMALL_BYTES: u64 = 64 << 10;
+    // A filesystem that counts no blocks at all has no such end.
+    rustix::fs::statvfs(path)
+        .is_ok_and(|fs| fs.f_blocks > 0 && fs.f_bavail.saturating_mul(fs.f_frsize) < SMALL_BYTES)
 }
 
 fn stream_of(stream: kiln_executor::Stream) -> Stream {

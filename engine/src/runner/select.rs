@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kiln_cache::select::{Selection, select};
+use kiln_cache::select::{SelectError, Selection, select};
 use kiln_cache::view::View;
 use kiln_ir::{ContentHasher, CopyOp, Digest, ExecOp, FileAction, FileOp, GuestPath, MountKind};
 
@@ -76,10 +76,11 @@ impl Runner<'_> {
         if let Some(known) = self.selections.get(&key) {
             return Ok(known);
         }
-        let selection = Arc::new(match input {
-            Value::Snapshot(_) => select(&self.view(input)?, copy)?,
-            Value::Context(tree) => select(tree.as_ref(), copy)?,
-        });
+        let selected = match input {
+            Value::Snapshot(_) => select(&self.view(input)?, copy),
+            Value::Context(tree) => select(tree.as_ref(), copy),
+        };
+        let selection = Arc::new(selected.map_err(|error| located(error, input))?);
         self.selections.put(key, &selection);
         Ok(selection)
     }
@@ -112,6 +113,16 @@ impl Runner<'_> {
     }
 }
 
+/// A source that is missing, with where it was looked for.
+fn located(error: SelectError, input: &Value) -> EngineError {
+    let SelectError::Missing { .. } = error else { return error.into() };
+    let tree = match input {
+        Value::Context(tree) => format!("the build context `{}`", tree.path().display()),
+        Value::Snapshot(_) => "the files that it is to be copied from".to_owned(),
+    };
+    EngineError::NoSource { tree, missing: Box::new(error) }
+}
+
 /// The copy of exactly one path, with nothing left out.
 fn whole(path: &GuestPath) -> CopyOp {
     CopyOp {
@@ -124,7 +135,7 @@ fn whole(path: &GuestPath) -> CopyOp {
         owner: None,
         mode: None,
         unpack: false,
-        parents: false,
+        include: Vec::new(),
         exclude: Vec::new(),
         ignore: Vec::new(),
     }
@@ -143,18 +154,19 @@ fn selecting(copy: &CopyOp) -> Digest {
         owner,
         mode,
         unpack,
-        parents,
+        include,
         exclude,
         ignore,
     } = copy;
-    let mut hasher = ContentHasher::new("kiln selection 1");
+    let mut hasher = ContentHasher::new("kiln selection 2");
     hasher.value(source);
-    for flag in [wildcard, required, dest_is_dir, unpack, parents] {
+    for flag in [wildcard, required, dest_is_dir, unpack] {
         hasher.value(flag);
     }
     // A digest leaves out what the op overrides.
     hasher.value(&owner.is_some());
     hasher.value(mode);
+    hasher.value(include);
     hasher.value(exclude);
     hasher.value(ignore);
     hasher.finish()

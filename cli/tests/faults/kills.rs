@@ -1,0 +1,71 @@
+//! `kill -9` in the middle of a command and of the commit of its layer.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Child;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::bed::{BASE, Bed};
+
+/// Kills of each kind.
+const KILLS: u32 = 20;
+
+/// Starts a build that does not use recorded results; returns when its step said `word`.
+fn start(bed: &Bed, word: &str) -> Child {
+    let mut child =
+        bed.kiln(&["build", "--no-cache", "--progress", "plain", "ctx"]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let said = lines.by_ref().any(|line| line.unwrap().ends_with(word));
+    assert!(said, "the step says `{word}`");
+    // The rest is read, so that the build is not held up.
+    std::thread::spawn(move || lines.for_each(drop));
+    child
+}
+
+/// Kills builds at moments spread over the time that they take after `word`; answers how many of them
+/// had not ended by then.
+fn kill_many(bed: &Bed, word: &str, usual: Duration) -> u32 {
+    let mut alive = 0;
+    for round in 0..KILLS {
+        let mut child = start(bed, word);
+        sleep(usual * round / KILLS);
+        alive += u32::from(child.try_wait().unwrap().is_none());
+        // SIGKILL, which nothing can prepare for.
+        let _ended = child.kill();
+        child.wait().unwrap();
+        bed.left_nothing();
+    }
+    alive
+}
+
+#[test]
+fn killed_in_the_middle_of_a_command() {
+    let Some(bed) = Bed::new() else { return };
+    let dockerfile = format!(
+        "{BASE}RUN echo begun; i=0; while true; do i=$((i + 1)); mkdir -p /d$i; echo $i > /d$i/f; \
+         done\n"
+    );
+    bed.write("ctx/Dockerfile", dockerfile);
+    let alive = kill_many(&bed, "begun", Duration::from_millis(400));
+    assert_eq!(alive, KILLS, "the command does not end by itself");
+    bed.is_whole();
+}
+
+#[test]
+fn killed_in_the_middle_of_a_commit() {
+    let Some(bed) = Bed::new() else { return };
+    let dockerfile = format!(
+        "{BASE}RUN for d in $(seq 60); do mkdir /d$d; for f in $(seq 50); do echo $d $f > /d$d/f$f; \
+         done; done; head -c 30000000 /dev/zero > /big; echo written\n"
+    );
+    bed.write("ctx/Dockerfile", dockerfile);
+    let mut whole = start(&bed, "written");
+    let begun = Instant::now();
+    assert!(whole.wait().unwrap().success());
+    let usual = begun.elapsed();
+    bed.left_nothing();
+    let alive = kill_many(&bed, "written", usual);
+    eprintln!("{alive} of {KILLS} builds were killed in the {usual:?} from commit to image");
+    assert!(alive >= KILLS / 2, "only {alive} builds were killed before their end");
+    bed.is_whole();
+}

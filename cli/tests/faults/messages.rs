@@ -1,0 +1,146 @@
+//! Mistakes of whoever wrote the Dockerfile or the command line.
+
+use super::bed::{BASE, Bed};
+
+#[test]
+fn a_line_that_is_no_syntax() {
+    let Some(bed) = Bed::new() else { return };
+    bed.build("FROM scratch\nENV a=\"b\n", &[]).is("syntax.txt", &[]);
+    bed.is_whole();
+}
+
+#[test]
+fn an_unknown_instruction_names_the_nearest() {
+    let Some(bed) = Bed::new() else { return };
+    bed.build("FROM scratch\nCOPPY a b\n", &[]).is("unknown-instruction.txt", &[]);
+    bed.is_whole();
+}
+
+#[test]
+fn all_mistakes_of_a_file_are_told_at_once() {
+    let Some(bed) = Bed::new() else { return };
+    let dockerfile = "\
+FROM scratch AS base
+RUN --mont=type=cache true
+COPY --form=base a b
+ENV x
+HEALTHCHECK NON
+RUN <<END
+echo
+";
+    bed.build(dockerfile, &[]).is("several.txt", &[]);
+    let dockerfile = "\
+FROM scratch
+EXPOSE 99999
+STOPSIGNAL SIGSTIP
+COPY --chmod=8 busybox /
+RUN --mount=type=cash true
+";
+    bed.build(dockerfile, &[]).is("several-values.txt", &[]);
+    bed.is_whole();
+}
+
+#[test]
+fn a_missing_source_names_the_nearest() {
+    let Some(bed) = Bed::new() else { return };
+    let dockerfile = format!("{BASE}COPY --chmod=755 \\\n    busybax /bin/\n");
+    bed.build(&dockerfile, &[]).is("missing-source.txt", &[]);
+    bed.build("FROM scratch\nCOPY no/such/thing /\n", &[]).is("missing-source-far.txt", &[]);
+    bed.write("ctx/.dockerignore", "secret\n");
+    bed.write("ctx/secret", "");
+    bed.build("FROM scratch\nCOPY secret /\n", &[]).is("ignored-source.txt", &[]);
+    let dockerfile = format!("{BASE}FROM scratch\nCOPY --from=0 /bin/busibox /\n");
+    bed.build(&dockerfile, &[]).is("missing-source-stage.txt", &[]);
+    bed.is_whole();
+}
+
+#[test]
+fn a_failing_command_shows_its_line_and_its_last_output() {
+    let Some(bed) = Bed::new() else { return };
+    let dockerfile = format!(
+        "{BASE}\n# Counts.\nRUN for i in $(seq 40); do echo line $i; done; \\\n    \
+         echo no such luck >&2; exit 23\n"
+    );
+    bed.build(&dockerfile, &[]).is("failing-run.txt", &[]);
+    bed.build(&format!("{BASE}RUN kill -9 $$\n"), &[]).is("killed-run.txt", &[]);
+    bed.build("FROM scratch\nRUN make\n", &[]).is("no-shell.txt", &[]);
+    bed.build(&format!("{BASE}RUN [\"/bin/make\", \"all\"]\n"), &[]).is("no-program.txt", &[]);
+    bed.build(&format!("{BASE}USER joe\nRUN true\n"), &[]).is("unknown-user.txt", &[]);
+    bed.is_whole();
+}
+
+#[test]
+fn other_steps_that_run_are_stopped_by_a_failure() {
+    let Some(bed) = Bed::new() else { return };
+    let dockerfile = format!(
+        "{BASE}FROM 0 AS slow\nRUN sleep 1000\nFROM 0 AS bad\nRUN sleep 1; exit 5\n\
+         FROM scratch\nCOPY --from=slow / /\nCOPY --from=bad / /\n"
+    );
+    // Stages are named, not numbered, in FROM.
+    let dockerfile = dockerfile.replacen("FROM scratch", "FROM scratch AS base", 1);
+    let said = bed.build(&dockerfile.replace("FROM 0", "FROM base"), &["--jobs", "4"]);
+    said.is("failing-beside.txt", &[]);
+    bed.is_whole();
+}
+
+#[test]
+fn a_secret_that_is_missing() {
+    let Some(bed) = Bed::new() else { return };
+    let dockerfile = format!("{BASE}RUN --mount=type=secret,id=token,required=true true\n");
+    bed.build(&dockerfile, &[]).is("no-secret.txt", &[]);
+    bed.build(&dockerfile, &["--secret", "id=token,src=nowhere"]).is("no-secret-file.txt", &[]);
+    bed.build(&dockerfile, &["--secret", "id=token,env=TOKEN"]).is("no-secret-variable.txt", &[]);
+    bed.is_whole();
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense() {
+    let Some(bed) = Bed::new() else { return };
+    bed.run(&["build", "--progres", "plain", "ctx"]).is("unknown-flag.txt", &[]);
+    bed.run(&["build", "--progress", "plan", "ctx"]).is("unknown-value.txt", &[]);
+    bed.run(&["biuld", "ctx"]).is("unknown-verb.txt", &[]);
+    bed.run(&["build", "-o", "type=oci,dst=x", "ctx"]).is("unknown-field.txt", &[]);
+    bed.run(&["build", "-t", "A b", "ctx"]).is("bad-tag.txt", &[]);
+    bed.run(&["build"]).is("no-context.txt", &[]);
+    bed.is_whole();
+}
+
+#[test]
+fn files_that_are_not_there() {
+    let Some(bed) = Bed::new() else { return };
+    let build =
+        |arguments: &[&str]| bed.run(&[&["build", "--progress", "quiet"], arguments].concat());
+    build(&["ctx"]).is("no-dockerfile.txt", &[]);
+    build(&["nowhere"]).is("no-directory.txt", &[]);
+    build(&["ctx/busybox"]).is("no-directory-but-file.txt", &[]);
+    bed.build("FROM scratch\n", &["--target", "test"]).is("no-stage.txt", &[]);
+    build(&["--config", "nowhere.toml", "ctx"]).is("no-configuration.txt", &[]);
+    bed.write("kiln.toml", "[registry.\"docker.io\"]\nmirror = []\n");
+    build(&["--config", "kiln.toml", "ctx"]).is("bad-configuration.txt", &[]);
+    bed.is_whole();
+}
+
+#[test]
+fn results_that_cannot_be_written() {
+    let Some(bed) = Bed::new() else { return };
+    let said = bed.build(BASE, &["-o", "type=oci,dest=ctx/busybox/image.tar"]);
+    said.is("no-place-for-output.txt", &[]);
+    bed.build(BASE, &["--iidfile", "ctx/busybox/id"]).is("no-place-for-id.txt", &[]);
+    let said = bed.run(&["--root", "ctx/busybox", "images"]);
+    said.is("store-is-a-file.txt", &[]);
+    bed.is_whole();
+}
+
+#[test]
+fn progress_that_nobody_reads_is_no_trouble() {
+    let Some(bed) = Bed::new() else { return };
+    bed.write("ctx/Dockerfile", format!("{BASE}RUN seq 100000\nRUN echo done > /done\n"));
+    for mode in ["plain", "tty", "rawjson", "auto"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut kiln = bed.kiln(&["build", "--no-cache", "--progress", mode, "ctx"]);
+        let status = kiln.stderr(writer).status().unwrap();
+        assert_eq!(status.code(), Some(0), "{mode}");
+    }
+    bed.is_whole();
+}
