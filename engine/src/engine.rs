@@ -61,6 +61,11 @@ impl Engine {
         self.store.has_published()
     }
 
+    /// What this process's sandboxes share; goes with its staging directory.
+    pub(crate) fn sandbox_dir(&self) -> PathBuf {
+        self.store.staging_dir().join("sandbox")
+    }
+
     /// The store's directory.
     #[must_use]
     pub fn root(&self) -> &Path {

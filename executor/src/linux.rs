@@ -6,6 +6,7 @@ mod guest;
 mod overlay;
 mod process;
 mod root;
+mod stub;
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -20,7 +21,7 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
 use crate::kernel::{Fork, Identity, Kernel};
 use crate::plan::{FileSource, Kind, MountFlag, Namespace, RootMount};
-use crate::{Access, Exit, Step, Writable, mount, sys};
+use crate::{Access, Exit, Step, mount, sys};
 
 /// The operating system, and what the steps so far have opened.
 #[derive(Debug)]
@@ -77,7 +78,7 @@ impl Linux {
         let mut points = Vec::with_capacity(mount.mount_points.len());
         for point in &mount.mount_points {
             points
-                .push(root::Point { path: &point.path, directory: self.is_directory(point.kind)? });
+                .push(stub::Point { path: &point.path, directory: self.is_directory(point.kind)? });
         }
         self.root = Some(root::mount(mount, &points)?);
         Ok(())
@@ -85,22 +86,13 @@ impl Linux {
 
     fn open_snapshot(
         &mut self,
-        lowers: &[PathBuf],
-        writable: Option<&Writable>,
+        stack: &[PathBuf],
+        writable: Option<(&Path, &Path)>,
         at: &Path,
         path: &str,
     ) -> io::Result<()> {
         fs::create_dir(at)?;
-        // A read-only stack needs two layers: an empty one makes up for a missing one.
-        let spare = [at.with_extension("empty-0"), at.with_extension("empty-1")];
-        let wanted = 2_usize.saturating_sub(lowers.len());
-        let mut stack: Vec<&Path> = Vec::with_capacity(lowers.len() + wanted);
-        for empty in &spare[..wanted] {
-            fs::create_dir(empty)?;
-            stack.push(empty);
-        }
-        stack.extend(lowers.iter().map(PathBuf::as_path));
-        let writable = writable.map(|dirs| (dirs.upper.as_path(), dirs.work.as_path()));
+        let stack: Vec<&Path> = stack.iter().map(PathBuf::as_path).collect();
         let mounted = overlay::mount(&stack, writable)?;
         overlay::attach(&mounted, at)?;
         let found = guest::open(&mounted, path)?;
@@ -149,11 +141,14 @@ impl Kernel for Linux {
             Step::LoopbackUp => sys::loopback_up(),
             Step::WriteFile(file) => write_file(file),
             Step::HostTmpfs { path } => {
-                fs::create_dir(path)?;
+                root::make_if_absent(path)?;
                 mount::tmpfs(path, None, 0o700)
             }
-            Step::OpenSnapshot { lowers, writable, at, path } => {
-                self.open_snapshot(lowers, writable.as_ref(), at, path)
+            Step::OpenSnapshot { lowers, writable, scratch, at, path } => {
+                let lowers: Vec<&Path> = lowers.iter().map(PathBuf::as_path).collect();
+                let writable =
+                    writable.as_ref().map(|dirs| (dirs.upper.as_path(), dirs.work.as_path()));
+                self.open_snapshot(&root::padded(&lowers, scratch)?, writable, at, path)
             }
             Step::MountRoot(root) => self.mount_root(root),
             Step::Mount { fs, target, flags, options } => self.mount(fs, target, flags, options),

@@ -73,9 +73,8 @@ impl Layout<'_> {
         self.memory().join(format!("secret-{index}"))
     }
 
-    /// On the disk: a stack must lie on one filesystem for its inode numbers to be as expected.
     fn snapshot(&self, index: usize) -> PathBuf {
-        self.scratch.join(format!("snapshot-{index}"))
+        self.memory().join(format!("snapshot-{index}"))
     }
 }
 
@@ -121,6 +120,7 @@ fn prepare_sources(spec: &RunSpec, facts: &HostFacts, layout: &Layout<'_>, steps
                 steps.push(Step::OpenSnapshot {
                     lowers: lowers.clone(),
                     writable: writable.clone(),
+                    scratch: layout.scratch.to_owned(),
                     at: layout.snapshot(index),
                     path: path.as_str().to_owned(),
                 });

@@ -19,8 +19,9 @@ pub struct RunSpec {
     pub upper: PathBuf,
     /// Empty directory for overlay's own use, on the filesystem of `upper`.
     pub work: PathBuf,
-    /// Empty directory for whatever the sandbox needs besides, on the filesystem of `upper`. The caller
-    /// removes it afterwards; nothing stays mounted below it.
+    /// Directory for whatever sandboxes need besides, on the filesystem of `upper`. One may serve many
+    /// runs, also at the same time: what one has made for missing mount points, later ones find. The
+    /// caller removes it when no run uses it any more; nothing stays mounted below it.
     pub scratch: PathBuf,
     /// The command.
     pub process: Process,

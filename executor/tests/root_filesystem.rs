@@ -302,3 +302,52 @@ fn a_file_in_the_way_is_named() {
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.contains("the mount point `/srv/data`"), "{error}: {source}");
 }
+
+/// The stub layers in a scratch directory.
+fn stubs(spec: &RunSpec) -> Vec<String> {
+    let mut found = listing(&spec.scratch);
+    found.retain(|path| path.starts_with("stub-") && !path.contains('/'));
+    found
+}
+
+#[test]
+fn stub_layers_are_shared_where_they_fit() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let etc = bed.image().join("etc");
+    fs::create_dir(&etc).unwrap();
+    let first = bed.spec("stat -c %a /etc; echo x > /etc/x; rm /etc/hosts 2> /dev/null; true");
+    assert_eq!(success(&first), "755");
+    let made = stubs(&first);
+    assert_eq!(made.len(), 1);
+    // What the first wrote is not in what the second finds.
+    let again = RunSpec { scratch: first.scratch.clone(), ..bed.spec("ls /etc") };
+    assert_eq!(success(&again), "hosts\nresolv.conf");
+    assert_eq!(stubs(&again), made);
+    // The image's own directory is another now, so its copy in the stub must be another too.
+    fs::set_permissions(&etc, fs::Permissions::from_mode(0o711)).unwrap();
+    let changed = RunSpec { scratch: first.scratch.clone(), ..bed.spec("stat -c %a /etc") };
+    assert_eq!(success(&changed), "711");
+    assert_eq!(stubs(&changed).len(), 2);
+    assert_eq!(listing(&changed.upper), Vec::<String>::new());
+}
+
+#[test]
+fn runs_at_the_same_time_share_a_scratch_directory() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let scratch = bed.fresh("scratch");
+    let specs: Vec<_> = (0..8)
+        .map(|_| RunSpec { scratch: scratch.clone(), ..bed.spec("cat /etc/hosts > /dev/null") })
+        .collect();
+    std::thread::scope(|scope| {
+        for spec in &specs {
+            scope.spawn(|| assert_eq!(execute(spec).unwrap().exit, Exit::Code(0)));
+        }
+    });
+    assert_eq!(stubs(&specs[0]).len(), 1);
+}

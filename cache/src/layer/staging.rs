@@ -1,7 +1,7 @@
 //! A directory in which one layer is made.
 //!
-//! `layer/fs/` becomes the layer's tree and `layer/` the layer itself; `work/` and `scratch/` are for an
-//! overlay mount and for whoever mounts it, and never become part of anything.
+//! `layer/fs/` becomes the layer's tree and `layer/` the layer itself; `work/`, and `scratch/` if anybody
+//! makes it, are for an overlay mount and for whoever mounts it, and never become part of anything.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -35,7 +35,7 @@ impl Staging {
             made => made.map_err(CacheError::io("create the staging directory", &path))?,
         }
         let staging = Self { path, sweeper: Arc::clone(sweeper) };
-        for dir in [staging.layer(), staging.upper(), staging.work(), staging.scratch()] {
+        for dir in [staging.layer(), staging.upper(), staging.work()] {
             private.create(&dir).map_err(CacheError::io("create the directory", &dir))?;
         }
         let upper = staging.upper();
@@ -57,7 +57,7 @@ impl Staging {
         self.path.join("work")
     }
 
-    /// An empty directory for whatever a sandbox needs besides.
+    /// Where whatever a sandbox needs besides may stand. Not made: most sandboxes need nothing.
     #[must_use]
     pub fn scratch(&self) -> PathBuf {
         self.path.join("scratch")

@@ -72,7 +72,7 @@ impl LayerWriter {
         let lowers = View::new(store, lowers)?;
         let staging = store.stage()?;
         let root = disk::open_dir(&staging.upper())?;
-        let probe = staging.scratch().join("probe");
+        let probe = staging.work().join("probe");
         let creator = Creator::probe(&probe).map_err(CacheError::io("create", &probe))?;
         Ok(Self {
             store: store.clone(),

@@ -85,7 +85,7 @@ impl Runner<'_> {
             lowers: self.lowers(root),
             upper: staging.upper(),
             work: staging.work(),
-            scratch: staging.scratch().join("sandbox"),
+            scratch: self.engine.sandbox_dir(),
             process: Process {
                 args: op.args.clone(),
                 env,
@@ -122,7 +122,7 @@ impl Runner<'_> {
         cancel: &Cancel,
     ) -> Result<Prepared, EngineError> {
         let scratch = staging.scratch();
-        make_dir(&scratch.join("sandbox"))?;
+        make_dir(&self.engine.sandbox_dir())?;
         let (caches, guards) = self.take_caches(op, inputs, cancel)?;
         let mut prepared = Prepared { _caches: guards, ..Prepared::default() };
         for (number, mount) in op.mounts.iter().enumerate() {
@@ -137,6 +137,7 @@ impl Runner<'_> {
                                 (format!("upper-{number}"), format!("work-{number}"));
                             let dirs =
                                 Writable { upper: scratch.join(upper), work: scratch.join(work) };
+                            make_dir(&scratch)?;
                             make_dir(&dirs.upper)?;
                             make_dir(&dirs.work)?;
                             Some(dirs)
@@ -327,10 +328,12 @@ fn stream_of(stream: kiln_executor::Stream) -> Stream {
     }
 }
 
+/// Makes a directory, unless it is there.
 fn make_dir(path: &Path) -> Result<(), EngineError> {
-    std::fs::create_dir(path).map_err(|source| EngineError::WriteFile {
-        what: "sandbox directory",
-        path: path.to_owned(),
-        source,
-    })
+    match std::fs::create_dir(path) {
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+            Err(EngineError::WriteFile { what: "sandbox directory", path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
 }

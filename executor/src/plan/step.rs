@@ -37,7 +37,7 @@ pub enum Step {
     LoopbackUp,
     /// Writes a file of the host's that will be shown in the sandbox.
     WriteFile(FileSource),
-    /// Mounts memory over a new directory of the host's, for files that must not reach a disk.
+    /// Mounts memory over a directory of the host's, made if absent, for files that must not reach a disk.
     HostTmpfs {
         /// The directory.
         path: PathBuf,
@@ -49,6 +49,8 @@ pub enum Step {
         lowers: Vec<PathBuf>,
         /// Where writes go; nothing for read-only.
         writable: Option<Writable>,
+        /// Holds the empty layers that a stack may need.
+        scratch: PathBuf,
         /// A new directory to mount it at.
         at: PathBuf,
         /// The path taken hold of.
@@ -168,7 +170,7 @@ pub struct RootMount {
     pub upper: PathBuf,
     /// For overlay's own use.
     pub work: PathBuf,
-    /// Holds the stubs of missing mount points.
+    /// Holds the stubs of missing mount points, for this run and others.
     pub scratch: PathBuf,
     /// A new directory to mount it at.
     pub at: PathBuf,
