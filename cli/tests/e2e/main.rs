@@ -1,0 +1,12 @@
+//! Whole builds by the `kiln` program, judged by the tools that everybody has.
+//!
+//! Each test works in a directory of its own, with stores of its own, and leaves nothing behind. Base
+//! images are made once and kept under `target/test-bases`. A test that this machine cannot run says
+//! `SKIPPED` and why.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod exchange;
+mod identical;
+mod real_input;
+mod support;
