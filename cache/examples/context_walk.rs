@@ -83,7 +83,7 @@ fn timed_selection(context: &Path, cache: StatCache) -> Result<Timed, Box<dyn Er
         owner: None,
         mode: None,
         unpack: false,
-        parents: false,
+        include: Vec::new(),
         exclude: Vec::new(),
         ignore: vec![".git".to_owned(), "**/node_modules".to_owned()],
     };

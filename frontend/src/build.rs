@@ -15,7 +15,7 @@ use crate::link::{Command, Reference, Stage};
 use crate::lower::{Scope, lower};
 use crate::plan::{SourceEntry, SourceMap};
 use crate::stage::{Effect, Input, StageState, empty_config};
-use crate::{BuildOptions, Diagnostic, Facts, NamedContext};
+use crate::{BuildOptions, Diagnostic, Facts, MAIN_CONTEXT, NamedContext};
 
 /// What planning works with and never changes.
 #[derive(Debug)]
@@ -220,7 +220,11 @@ impl Builder {
     }
 
     fn local(&mut self, name: &str) -> OpId {
-        let meta = VertexMeta { name: format!("context {name}"), ..VertexMeta::default() };
+        let shown = match name {
+            MAIN_CONTEXT => "[internal] load build context".to_owned(),
+            _ => format!("[internal] load build context {name}"),
+        };
+        let meta = VertexMeta { name: shown, ..VertexMeta::default() };
         let source = LocalSource { name: name.to_owned() };
         self.graph.add(Op::Source(SourceOp::Local(source)), Vec::new(), meta)
     }
@@ -241,7 +245,7 @@ impl Builder {
             owner: None,
             mode: None,
             unpack: false,
-            parents: false,
+            include: Vec::new(),
             exclude: Vec::new(),
             ignore,
         };

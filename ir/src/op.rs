@@ -244,21 +244,23 @@ pub struct CopyOp {
     pub source: String,
     /// Whether `source` may hold wildcards.
     pub wildcard: bool,
-    /// Whether a wildcard that matches nothing is an error.
+    /// Whether wildcards or `include` patterns that match nothing are an error.
     pub required: bool,
     /// Where to: cleaned and absolute.
     pub dest: GuestPath,
-    /// Whether the destination is a directory to copy into, whatever is there now: a trailing slash, or
-    /// more than one source.
+    /// Whether the destination is a directory to copy into, whatever is there now: it was written as `.` or
+    /// empty, or with a slash or `/.` at its end. Several sources alone do not make it one.
     pub dest_is_dir: bool,
-    /// Owner given to everything copied; nothing for root's.
+    /// Owner given to everything copied. Without one everything keeps the owner it has in the input, which in
+    /// a build context is always root.
     pub owner: Option<OwnerSpec>,
     /// Mode given to everything copied; nothing keeps the source's.
     pub mode: Option<ModeSpec>,
     /// Whether a local archive is unpacked (ADD).
     pub unpack: bool,
-    /// Whether the source's parents are made below `dest` too (`--parents`), from the pivot on.
-    pub parents: bool,
+    /// Patterns of what alone to take of each directory that `source` matches, in `.dockerignore` syntax and
+    /// relative to it, with the directories on the way (`--parents`); empty for everything.
+    pub include: Vec<String>,
     /// Patterns of what to leave out, relative to the copied root, in `.dockerignore` syntax.
     pub exclude: Vec<String>,
     /// Patterns of the context's ignore file, in `.dockerignore` syntax; empty but for a local context.
@@ -414,7 +416,7 @@ impl ContentHash for CopyOp {
             owner,
             mode,
             unpack,
-            parents: _,
+            include: _,
             exclude: _,
             ignore: _,
         } = self;

@@ -107,6 +107,14 @@ impl PatternSet {
         Verdict { matched, excluded }
     }
 
+    /// Whether a pattern that takes nothing back in could match below the directory `dir`. When not, a walk
+    /// in search of matches may pass the whole directory over.
+    #[must_use]
+    pub fn may_match_below(&self, dir: &str) -> bool {
+        let excluding = |pattern: &&Pattern| !pattern.reincludes;
+        self.patterns.iter().filter(excluding).any(|pattern| pattern.glob.may_match_below(dir))
+    }
+
     /// Whether anything below the excluded directory `dir` could be taken back in. When not, a walk
     /// may pass the whole directory over.
     #[must_use]

@@ -253,18 +253,12 @@ impl<T: SourceTree> Copier<'_, T> {
         }
         let made = self.overrides.of_parents();
         let is_dir = matches!(root.content, RootContent::Directory(_));
-        if copy.dest_is_dir || !root.parents.is_empty() {
+        if copy.dest_is_dir {
             target.ensure_dir(written, &made)?;
         } else {
             target.ensure_dir(paths::split(written).0, &made)?;
         }
-        let mut dest = target.writer.resolve(written, LastLink::Follow)?;
-        for parent in &root.parents {
-            self.entry(parent, (&dest, paths::join(&dest, &parent.dest)), target)?;
-        }
-        if let Some(last) = root.parents.last() {
-            dest = paths::join(&dest, &last.dest);
-        }
+        let dest = target.writer.resolve(written, LastLink::Follow)?;
         if is_dir {
             if target.writer.get(&dest).is_some() && !target.writer.is_dir(&dest) {
                 return Err(SelectError::DirectoryOverFile { path: shown(&dest) });

@@ -328,15 +328,18 @@ fn parents_land_below_the_destination() {
     let files = Files::new(&["a/b/file"]);
     files.mode("a/b", 0o711);
     files.mode("a/b/file", 0o644);
-    let op = |source| CopyOp { parents: true, ..copy(source, "/new/") };
+    let op = |source, pattern: &str| CopyOp {
+        include: vec![pattern.to_owned()],
+        ..copy(source, "/new/")
+    };
     let expected =
         ["new 755 0:0 /", "new/a 755 0:0 /", "new/a/b 711 0:0 /", "new/a/b/file 644 0:0 =a/b/file"];
-    for source in ["/a/b/file", "/a/b", "/a/*", "/a/b/*"] {
-        bench.check(&files, &op(source), &expected);
+    for pattern in ["a/b/file", "a/b", "a/*", "a/b/*"] {
+        bench.check(&files, &op("/", pattern), &expected);
     }
     bench.check(
         &files,
-        &op("/a/./b/file"),
+        &op("/a", "b/file"),
         &["new 755 0:0 /", "new/b 711 0:0 /", "new/b/file 644 0:0 =a/b/file"],
     );
 }

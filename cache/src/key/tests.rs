@@ -77,7 +77,7 @@ fn copy() -> CopyOp {
         owner: None,
         mode: None,
         unpack: false,
-        parents: false,
+        include: Vec::new(),
         exclude: vec!["*.o".to_owned()],
         ignore: vec![".git".to_owned()],
     }
@@ -275,7 +275,7 @@ fn what_the_selection_says_leaves_a_copys_key() {
             ("source", with(&|op| op.source = "/lib/*.c".to_owned())),
             ("wildcard", with(&|op| op.wildcard = false)),
             ("required", with(&|op| op.required = false)),
-            ("parents", with(&|op| op.parents = true)),
+            ("include", with(&|op| op.include.push("*.h".to_owned()))),
             ("exclude", with(&|op| op.exclude.clear())),
             ("ignore", with(&|op| op.ignore.clear())),
         ],

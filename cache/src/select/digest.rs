@@ -7,7 +7,7 @@ use kiln_ir::{CopyOp, Digest, ModeSpec};
 use super::{Root, RootContent, Selected};
 use crate::tree::{Meta, Node};
 
-const DOMAIN: &[u8] = b"kiln selection 1";
+const DOMAIN: &[u8] = b"kiln selection 2";
 
 /// Which metadata the copy reads.
 #[derive(Clone, Copy)]
@@ -24,7 +24,6 @@ pub(super) fn of(roots: &[Root], copy: &CopyOp) -> Digest {
     out.bytes(DOMAIN);
     out.number(u64::from(reads.owner) | u64::from(reads.mode) << 1);
     for root in roots {
-        out.list(&root.parents, reads);
         match &root.content {
             RootContent::Directory(entries) => {
                 out.number(0);

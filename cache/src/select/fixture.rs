@@ -113,7 +113,7 @@ pub(crate) fn copy(source: &str, dest: &str) -> CopyOp {
         owner: None,
         mode: None,
         unpack: false,
-        parents: false,
+        include: Vec::new(),
         exclude: Vec::new(),
         ignore: Vec::new(),
     }

@@ -3,11 +3,8 @@
 use kiln_ir::{CopyOp, PatternSet, Verdict};
 
 use super::wildcard::{BadWildcard, Wildcard, has_wildcard};
-use super::{End, Kind, Peek, SelectError, Selected, SourceTree, nearest_names, resolve, shown};
+use super::{End, Kind, Peek, SelectError, SourceTree, nearest_names, resolve, shown};
 use crate::tree::{LastLink, paths};
-
-/// The mark in a `--parents` source from which on parents are made.
-const PIVOT: &str = "/./";
 
 /// One path that a source means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +40,7 @@ pub(super) fn find<T: SourceTree>(
     ignore: &PatternSet,
 ) -> Result<Vec<Match>, SelectError> {
     let visible = Visible { tree, ignore };
-    let source = copy.source.replacen(PIVOT, "/", 1);
-    let source = source.trim_matches('/');
+    let source = copy.source.trim_matches('/');
     if is_pattern(copy) {
         let written = visible.expand(source, copy)?;
         if written.is_empty() && copy.required {
@@ -55,32 +51,27 @@ pub(super) fn find<T: SourceTree>(
     Ok(vec![visible.follow(source.as_bytes().to_vec(), copy)?])
 }
 
-/// The directories that `--parents` makes above a match.
-pub(super) fn parents<T: SourceTree>(
+/// Looks for what the include patterns ask for, after they selected nothing.
+///
+/// # Errors
+/// When it is missing, left out by the ignore file, or lies behind a symbolic link, which patterns do not
+/// follow. That `--exclude` leaves all of it out is no error.
+pub(super) fn find_included<T: SourceTree>(
     tree: &T,
     copy: &CopyOp,
-    found: &Match,
-) -> Result<Vec<Selected>, SelectError> {
-    if !copy.parents {
-        return Ok(Vec::new());
-    }
-    let pivot = copy.source.find(PIVOT).map_or(0, |at| copy.source[..at].trim_matches('/').len());
-    let made = |path: &[u8]| path[pivot..].strip_prefix(b"/").unwrap_or(&path[pivot..]).to_vec();
-    let last = found.is_dir.then_some(found.written.as_slice());
-    let mut parents = Vec::new();
-    for above in paths::ancestors(&found.written).chain(last).filter(|path| path.len() > pivot) {
-        let real = resolve(above, LastLink::Follow, |path| tree.peek(path))?.path;
-        if let Some(entry) = tree.entry(&real)? {
-            parents.push(Selected {
-                source: real,
-                dest: made(above),
-                node: entry.node,
-                meta: entry.meta,
-                mtime: entry.mtime,
-            });
+    ignore: &PatternSet,
+) -> Result<(), SelectError> {
+    for include in &copy.include {
+        let path = format!("{}/{include}", copy.source.trim_end_matches('/'));
+        let whole = CopyOp { source: path.clone(), ..copy.clone() };
+        let visible = Visible { tree, ignore };
+        let written = path.trim_matches('/').as_bytes();
+        visible.follow(written.to_vec(), &whole)?;
+        if copy.exclude.is_empty() {
+            return Err(visible.missing(&whole, written));
         }
     }
-    Ok(parents)
+    Ok(())
 }
 
 /// The verdict on `path`, reached component by component.

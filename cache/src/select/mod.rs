@@ -7,8 +7,8 @@
 //!
 //! - a source that is a directory gives its content, anything else itself;
 //! - symbolic links are followed, inside the tree, in a source and its parents, and nowhere else;
-//! - ignore patterns judge paths in the tree, exclude patterns paths below the copied directory (for a
-//!   file: its name); a directory left out is still made when something below it is taken back in;
+//! - ignore patterns judge paths in the tree, include and exclude patterns paths below the copied directory
+//!   (for a file: its name); a directory left out is still made when something below it is taken;
 //! - names of one file stay one file within one match of the source.
 
 mod digest;
@@ -42,9 +42,6 @@ pub struct Selection {
 pub struct Root {
     /// The name it has below a destination that is a directory: the last component as written.
     pub name: Vec<u8>,
-    /// The directories that `--parents` makes above it below the destination, outermost first; their
-    /// [`Selected::dest`] is the whole path there. Empty without the flag.
-    pub parents: Vec<Selected>,
     /// What it is.
     pub content: RootContent,
 }
@@ -89,7 +86,7 @@ impl Selection {
 
     /// Everything selected, in order.
     pub fn entries(&self) -> impl Iterator<Item = &Selected> {
-        self.roots.iter().flat_map(|root| root.parents.iter().chain(root.entries()))
+        self.roots.iter().flat_map(Root::entries)
     }
 }
 
@@ -121,21 +118,23 @@ impl Root {
 pub fn select<T: SourceTree>(tree: &T, copy: &CopyOp) -> Result<Selection, SelectError> {
     let ignore = PatternSet::parse(copy.ignore.iter().map(String::as_str))?;
     let exclude = PatternSet::parse(copy.exclude.iter().map(String::as_str))?;
+    let include = PatternSet::parse(copy.include.iter().map(String::as_str))?;
     let found = matches::find(tree, copy, &ignore)?;
-    let walk = Walk { tree, ignore: &ignore, exclude: &exclude };
+    let walk = Walk { tree, ignore: &ignore, include: &include, exclude: &exclude };
     let mut roots = Vec::with_capacity(found.len());
     let mut ignored = Vec::new();
     for found in found {
         let name = found.written_name().to_vec();
         match walk.root(&found)? {
-            Some(content) => {
-                let parents = matches::parents(tree, copy, &found)?;
-                roots.push(Root { name, parents, content });
-            }
+            Some(content) => roots.push(Root { name, content }),
             None => ignored.push(found),
         }
     }
     refuse_ignored(copy, &roots, &ignored)?;
+    let selected_any = roots.iter().any(|root| !root.entries().is_empty());
+    if copy.required && !include.is_empty() && !selected_any {
+        matches::find_included(tree, copy, &ignore)?;
+    }
     let digest = digest::of(&roots, copy);
     Ok(Selection { roots, digest })
 }

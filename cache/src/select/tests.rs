@@ -164,22 +164,50 @@ fn excluded_paths_are_those_below_the_source() {
     }
 }
 
+fn including(source: &str, patterns: &[&str]) -> CopyOp {
+    let include = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
+    CopyOp { include, required: true, ..copy(source, "/") }
+}
+
 #[test]
-fn parents_are_made_from_the_pivot_on() {
-    let files = Files::new(&["a/b/c/file", "a/b/other"]);
-    files.mode("a/b", 0o700);
-    let made = |source: &str| {
-        let op = CopyOp { parents: true, ..copy(source, "/to/") };
-        let selection = select(&files.tree(), &op).unwrap();
-        let parents = selection.roots().iter().flat_map(|root| &root.parents);
-        let made =
-            parents.map(|p| format!("{} {:o}", String::from_utf8_lossy(&p.dest), p.meta.mode));
-        made.collect::<Vec<_>>()
-    };
-    assert_eq!(made("/a/b/other"), ["a 755", "a/b 700"]);
-    assert_eq!(made("/a/./b/other"), ["b 700"]);
-    assert_eq!(made("/a/./b/c"), ["b 700", "b/c 755"]);
-    assert_eq!(made("/a/b/*"), ["a 755", "a/b 700", "a/b/c 755", "a 755", "a/b 700"]);
+fn included_paths_come_with_the_directories_on_the_way() {
+    let files = Files::new(&["a/b/c/file", "a/b/other", "a/side", "x/b/other"]);
+    for (source, patterns, expected) in [
+        ("/", &["a/b/other"][..], &["/a", "/a/b", "/a/b/other"][..]),
+        ("/a", &["b/other"], &["a/b", "a/b/other"]),
+        ("/a", &["b/c"], &["a/b", "a/b/c", "a/b/c/file"]),
+        ("/a", &["*/other"], &["a/b", "a/b/other"]),
+        ("/", &["*/*/other"], &["/a", "/a/b", "/a/b/other", "/x", "/x/b", "/x/b/other"]),
+        ("/", &["**/file"], &["/a", "/a/b", "/a/b/c", "/a/b/c/file"]),
+        ("/", &["a/side", "x"], &["/a", "/a/side", "/x", "/x/b", "/x/b/other"]),
+        ("/?", &["b/other"], &["a/b", "a/b/other", "x/b", "x/b/other"]),
+        ("/a/*", &["side"], &["side"]),
+    ] {
+        check(&files, &including(source, patterns), expected);
+    }
+    let less = CopyOp { exclude: vec!["a/b/c".to_owned()], ..including("/", &["a/b"]) };
+    check(&files, &less, &["/a", "/a/b", "/a/b/other"]);
+    let nothing = CopyOp { exclude: vec!["a".to_owned()], ..including("/", &["a/b"]) };
+    check(&files, &nothing, &[]);
+    let optional = CopyOp { required: false, ..including("/", &["none/*"]) };
+    check(&files, &optional, &[]);
+}
+
+#[test]
+fn an_included_path_that_is_not_there_is_missed() {
+    let files = Files::new(&["a/file", "secret"]);
+    files.symlink("link", "a");
+    let error = |op: &CopyOp| select(&files.tree(), op).unwrap_err();
+    let missing = error(&including("/a", &["fil"]));
+    assert!(
+        matches!(&missing, SelectError::Missing { source_path, nearest }
+            if source_path == "/a/fil" && nearest == &["/a/file"]),
+        "{missing:?}"
+    );
+    // Patterns follow no links: better said than silently nothing.
+    assert!(select(&files.tree(), &including("/", &["link/file"])).is_err());
+    let ignored = CopyOp { ignore: vec!["secret".to_owned()], ..including("/", &["secret"]) };
+    assert!(matches!(error(&ignored), SelectError::Ignored { .. }));
 }
 
 /// A tree that keeps a list of the directories and files it was asked for.

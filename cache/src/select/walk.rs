@@ -17,6 +17,8 @@ pub(super) struct Walk<'a, T> {
     pub(super) tree: &'a T,
     /// Of paths in the tree.
     pub(super) ignore: &'a PatternSet,
+    /// What alone is taken, if there are any: of paths below the copied directory.
+    pub(super) include: &'a PatternSet,
     /// Of paths below the copied directory.
     pub(super) exclude: &'a PatternSet,
 }
@@ -27,13 +29,9 @@ struct Place {
     source: Vec<u8>,
     dest: Vec<u8>,
     ignore: Verdict,
+    /// A pattern's match "excludes": here it takes in.
+    include: Verdict,
     exclude: Verdict,
-}
-
-impl Place {
-    fn is_left_out(&self) -> bool {
-        self.ignore.is_excluded() || self.exclude.is_excluded()
-    }
 }
 
 /// One child of a walked directory.
@@ -44,6 +42,12 @@ struct Child {
     walked_as: Option<usize>,
     /// Whether it is selected, or needed for what is.
     taken: bool,
+}
+
+impl Place {
+    fn is_left_out(&self) -> bool {
+        self.ignore.is_excluded() || self.exclude.is_excluded()
+    }
 }
 
 impl<T: SourceTree> Walk<'_, T> {
@@ -64,7 +68,8 @@ impl<T: SourceTree> Walk<'_, T> {
 
     fn single(&self, place: Place, matched: &Match) -> Result<Option<RootContent>, SelectError> {
         let name = String::from_utf8_lossy(matched.written_name());
-        if place.is_left_out() || self.exclude.excluded(&name) {
+        let asked = self.include.is_empty() || self.include.excluded(&name);
+        if place.is_left_out() || !asked || self.exclude.excluded(&name) {
             return Ok(None);
         }
         let gone = || SelectError::Changed { path: super::shown(&matched.path) };
@@ -118,7 +123,7 @@ impl<T: SourceTree> Walk<'_, T> {
         for found in found {
             let place = wanted.find(|place| paths::split(&place.source).1 == found.name.as_slice());
             if let Some(place) = place.filter(|_| found.node != Node::Socket) {
-                let taken = !place.is_left_out();
+                let taken = self.takes(&place);
                 children.push(Child { place, found, walked_as: None, taken });
             }
         }
@@ -135,8 +140,15 @@ impl<T: SourceTree> Walk<'_, T> {
         let source = paths::join(&dir.source, name);
         let dest = paths::join(&dir.dest, name);
         let ignore = below(self.ignore, &dir.ignore, &source);
+        let include = below(self.include, &dir.include, &dest);
         let exclude = below(self.exclude, &dir.exclude, &dest);
-        Place { source, dest, ignore, exclude }
+        Place { source, dest, ignore, include, exclude }
+    }
+
+    /// Whether a child is selected for its own sake.
+    fn takes(&self, place: &Place) -> bool {
+        let asked = self.include.is_empty() || place.include.is_excluded();
+        asked && !place.is_left_out()
     }
 
     /// Whether to look at a child at all: it is selected, or something below it may be.
@@ -145,9 +157,13 @@ impl<T: SourceTree> Walk<'_, T> {
             !verdict.is_excluded() || patterns.may_reinclude_below(&String::from_utf8_lossy(path))
         };
         if kind != Kind::Dir {
-            return !place.is_left_out();
+            return self.takes(place);
         }
-        may_hold(self.ignore, &place.ignore, &place.source)
+        let asked = self.include.is_empty()
+            || place.include.is_excluded()
+            || self.include.may_match_below(&String::from_utf8_lossy(&place.dest));
+        asked
+            && may_hold(self.ignore, &place.ignore, &place.source)
             && may_hold(self.exclude, &place.exclude, &place.dest)
     }
 }

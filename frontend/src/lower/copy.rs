@@ -5,7 +5,9 @@
 //! where the destination holds a symbolic link, which is followed here.)
 
 use kiln_grammar::{Add, Copy, FileSource, Files, Span, Word};
-use kiln_ir::{CopyOp, FileAction, FileOp, GuestPath, ModeSpec, Op, OwnerSpec, PatternSet};
+use kiln_ir::{
+    CopyOp, FileAction, FileOp, GuestPath, GuestPathError, ModeSpec, Op, OwnerSpec, PatternSet,
+};
 
 use super::{Scope, not_supported_yet};
 use crate::expand::expand;
@@ -22,6 +24,7 @@ const MAX_MODE: u32 = 0o7777;
 struct Common {
     keyword: &'static str,
     unpack: bool,
+    parents: bool,
     dest: GuestPath,
     dest_is_dir: bool,
     dest_text: String,
@@ -32,9 +35,6 @@ struct Common {
 
 /// Lowers `COPY`.
 pub(super) fn lower_copy(copy: &Copy, scope: &Scope<'_>) -> Result<Effect, Vec<Diagnostic>> {
-    if copy.parents {
-        return Err(vec![not_supported_yet("`COPY --parents`", copy.files.destination.span)]);
-    }
     let from = match &copy.from {
         None => Reference::Context(MAIN_CONTEXT.to_owned()),
         Some(from) => resolve(&from.node, from.span, scope.index, scope.stages, scope.options)
@@ -42,6 +42,7 @@ pub(super) fn lower_copy(copy: &Copy, scope: &Scope<'_>) -> Result<Effect, Vec<D
             .map_err(|error| vec![error])?,
     };
     let common = common("COPY", false, &copy.files, scope)?;
+    let common = Common { parents: copy.parents, ..common };
     lower_files(&copy.files, &common, &from, scope)
 }
 
@@ -111,6 +112,7 @@ fn common(
         Some((dest_text, dest, dest_is_dir)) if errors.is_empty() => Ok(Common {
             keyword,
             unpack,
+            parents: false,
             dest,
             dest_is_dir,
             dest_text,
@@ -139,6 +141,9 @@ fn lower_files(
     scope: &Scope<'_>,
 ) -> Result<Effect, Vec<Diagnostic>> {
     let mut created_by = String::from(common.keyword);
+    if common.parents {
+        created_by += " --parents";
+    }
     if let Some((text, _)) = &common.owner {
         created_by += &format!(" --chown={text}");
     }
@@ -204,7 +209,7 @@ fn path_source(
     if common.keyword == "ADD" && is_git(&text) {
         return Err(not_supported_yet("`ADD` from a Git repository", word.span));
     }
-    let path = GuestPath::new(&text)
+    let (path, include) = path_and_include(&text, common.parents)
         .map_err(|error| Diagnostic::error(Rule::InvalidPath, word.span, error.to_string()))?;
     let ignore = match from {
         Reference::Context(name) => scope.ignore_of(name),
@@ -213,7 +218,24 @@ fn path_source(
         | Reference::LaterStage(_)
         | Reference::Image(_) => Vec::new(),
     };
-    Ok((text, CopyOp { ignore, ..blank_copy(1, path.as_str(), common) }))
+    let copy = CopyOp { ignore, ..blank_copy(1, path.as_str(), common) };
+    let Some(include) = include else { return Ok((text, copy)) };
+    let required = !copy.wildcard && !has_wildcard(&include);
+    Ok((text, CopyOp { required, include: vec![include], ..copy }))
+}
+
+/// Where to copy from. With `--parents` that is the part before the first `/./`, or the root; the rest is
+/// what alone to take of it, nothing for all.
+fn path_and_include(
+    text: &str,
+    parents: bool,
+) -> Result<(GuestPath, Option<String>), GuestPathError> {
+    if !parents {
+        return Ok((GuestPath::new(text)?, None));
+    }
+    let (above, below) = text.split_once("/./").unwrap_or(("/", text));
+    let below = GuestPath::new(below)?.relative().to_owned();
+    Ok((GuestPath::new(above)?, Some(below).filter(|below| !below.is_empty())))
 }
 
 /// A here document as a file of an empty filesystem.
@@ -243,7 +265,7 @@ fn blank_copy(input: usize, source: &str, common: &Common) -> CopyOp {
         owner: common.owner.as_ref().map(|(_, owner)| owner.clone()),
         mode: common.mode.as_ref().map(|(_, mode)| mode.clone()),
         unpack: common.unpack,
-        parents: false,
+        include: Vec::new(),
         exclude: common.exclude.clone(),
         ignore: Vec::new(),
     }

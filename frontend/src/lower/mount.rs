@@ -170,7 +170,7 @@ fn readable(from: Reference, source: &GuestPath, scope: &Scope<'_>) -> Input {
         owner: None,
         mode: None,
         unpack: false,
-        parents: false,
+        include: Vec::new(),
         exclude: Vec::new(),
         ignore: scope.ignore_of(&name),
     };

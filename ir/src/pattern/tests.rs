@@ -113,3 +113,14 @@ fn agrees_with_the_table() {
     assert!(late <= 8, "{late} refused that the reference takes");
     assert!(differing.is_empty(), "{}", differing.join("\n"));
 }
+
+#[test]
+fn matches_below_a_directory_are_foreseen() {
+    let set = PatternSet::parse(["a/b/*.c", "x", "!keep/me"]).unwrap();
+    for (dir, expected) in
+        [("a", true), ("a/b", true), ("a/c", false), ("x", false), ("keep", false)]
+    {
+        assert_eq!(set.may_match_below(dir), expected, "{dir}");
+    }
+    assert!(PatternSet::parse(["**/c"]).unwrap().may_match_below("any/where"));
+}
