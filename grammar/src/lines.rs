@@ -69,9 +69,10 @@ impl<'s> Reader<'s> {
         self.escape = escape;
     }
 
-    /// Where the next physical line starts.
-    pub(crate) fn position(&self) -> usize {
-        self.position
+    /// Where the last line that was read ends. The end of a file that ends in a newline is on no line.
+    pub(crate) fn last_line(&self) -> usize {
+        let read = &self.source[..self.position];
+        read.strip_suffix('\n').unwrap_or(read).len()
     }
 
     /// The mistakes met since the last call.

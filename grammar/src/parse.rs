@@ -86,7 +86,7 @@ impl<'s> Parser<'s> {
     fn finish(mut self, directives: Vec<crate::syntax::Directive>) -> Parsed {
         self.take_line_errors();
         if !self.seen_any {
-            let end = self.reader.position();
+            let end = self.reader.last_line();
             let span = Span { start: end, end };
             let cause = SyntaxErrorKind::NoInstructions;
             self.errors.push(SyntaxError { span, within: span, cause });

@@ -100,3 +100,12 @@ fn long_lines() {
     let causes: Vec<_> = reader.take_errors().into_iter().map(|(_, cause)| cause).collect();
     assert_eq!(causes, [SyntaxErrorKind::LineTooLong { length_bytes }]);
 }
+
+#[test]
+fn the_last_line_is_that_before_the_end() {
+    for (source, line) in [("", 1), ("# a", 1), ("# a\n", 1), ("# a\n# b\n\n", 3), ("# a\n ", 2)] {
+        let mut reader = Reader::new(source);
+        assert!(reader.next_logical().is_none(), "{source:?}");
+        assert_eq!(crate::line_column(source, reader.last_line()).0, line, "{source:?}");
+    }
+}
