@@ -255,7 +255,12 @@ fn flatten<'v>(place: &str, value: &'v Value, into: &mut BTreeMap<String, &'v Va
                 flatten(&format!("{place} [{index}]"), value, into);
             }
         }
-        _ => {
+        Value::Object(_)
+        | Value::Array(_)
+        | Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_) => {
             into.insert(place.to_owned(), value);
         }
     }
@@ -293,7 +298,8 @@ mod tests {
         assert_eq!(differences(&expected, &found("0644")), Vec::<String>::new());
         let differing = differences(&expected, &found("0600"));
         assert_eq!(differing, [" › rootfs › a › mode: expected \"0644\", got \"0600\""]);
-        let full = comparable(json!({"rootfs": {"dev": {"type": "dir"}, "dev/null": {"mode": "0"}}}));
+        let full =
+            comparable(json!({"rootfs": {"dev": {"type": "dir"}, "dev/null": {"mode": "0"}}}));
         assert_eq!(full["rootfs"].as_object().map(|paths| paths.len()), Some(2));
     }
 }
