@@ -1,6 +1,7 @@
 //! What a machine may or may not have beside the project.
 
 use std::fs;
+use std::io::{self, Write as _};
 
 use crate::golden::workspace;
 
@@ -19,7 +20,9 @@ pub fn corpus(name: &str) -> Option<String> {
 }
 
 /// Says on standard error that a test is skipped, and why.
-#[expect(clippy::print_stderr, reason = "a test that did not run must be seen")]
+///
+/// Written past the test harness, which keeps to itself what a test that passes prints with macros.
 pub fn skipped(reason: &str) {
-    eprintln!("SKIPPED: {reason}");
+    // There is nobody else to tell.
+    let _unseen = writeln!(io::stderr(), "SKIPPED: {reason}");
 }
