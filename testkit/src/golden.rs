@@ -29,7 +29,16 @@ impl Case {
 /// When the folder cannot be read or holds no such file: a suite without cases tests nothing.
 #[must_use]
 pub fn cases(folder: &str, extension: &str) -> Vec<Case> {
-    let directory = workspace().join("testdata").join(folder);
+    documents(&format!("testdata/{folder}"), extension)
+}
+
+/// The files of the same kind in a folder of the project, sorted by name.
+///
+/// # Panics
+/// When the folder cannot be read or holds no such file.
+#[must_use]
+pub fn documents(folder: &str, extension: &str) -> Vec<Case> {
+    let directory = workspace().join(folder);
     let entries = fs::read_dir(&directory)
         .unwrap_or_else(|error| panic!("cannot list {}: {error}", directory.display()));
     let mut paths: Vec<PathBuf> = entries

@@ -6,5 +6,5 @@
 mod golden;
 mod outside;
 
-pub use golden::{Case, cases, check};
+pub use golden::{Case, cases, check, documents};
 pub use outside::{corpus, skipped};
