@@ -1,6 +1,6 @@
 //! RUN: a command in a sandbox, committed as a layer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use kiln_executor::{
     Writable,
 };
 use kiln_ir::{
-    CacheSharing, ExecOp, GuestPath, Mount, MountAccess, MountKind, NetworkMode, SecretUse,
+    CacheSharing, Digest, ExecOp, GuestPath, Mount, MountAccess, MountKind, NetworkMode, SecretUse,
     SecurityMode,
 };
 use kiln_solver::{Cancel, Report, Stream};
@@ -110,8 +110,9 @@ impl Runner<'_> {
     /// is left out: a long chain of commands that change nothing stays a short mount.
     fn lowers(&self, snapshot: &Snapshot) -> Vec<PathBuf> {
         let empty = self.engine.empty_layer();
-        let full = snapshot.layers.iter().filter(|layer| layer.digest != empty);
-        full.map(|layer| self.engine.layers.path(&layer.digest)).collect()
+        let layers = snapshot.layers.iter().map(|layer| layer.digest);
+        let full = layers.filter(|layer| *layer != empty).collect();
+        last_of_each(full).iter().map(|layer| self.engine.layers.path(layer)).collect()
     }
 
     fn prepare(
@@ -225,6 +226,16 @@ impl Runner<'_> {
     }
 }
 
+/// Layers with each only where it lies highest. The kernel mounts no directory twice, and a layer that lies
+/// above itself hides all of the lower one.
+fn last_of_each(mut layers: Vec<Digest>) -> Vec<Digest> {
+    let mut seen = HashSet::new();
+    layers.reverse();
+    layers.retain(|layer| seen.insert(*layer));
+    layers.reverse();
+    layers
+}
+
 fn wanted_caches(mounts: &[Mount]) -> BTreeMap<&str, WantedCache<'_>> {
     let mut wanted = BTreeMap::new();
     for mount in mounts {
@@ -335,5 +346,17 @@ fn make_dir(path: &Path) -> Result<(), EngineError> {
             Err(EngineError::WriteFile { what: "sandbox directory", path: path.to_owned(), source })
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_is_mounted_once_where_it_lies_highest() {
+        let [a, b, c] = [b"a", b"b", b"c"].map(|name| Digest::of(name));
+        assert_eq!(last_of_each(vec![a, b, a, c, b]), [a, c, b]);
+        assert_eq!(last_of_each(vec![a, b, c]), [a, b, c]);
     }
 }
