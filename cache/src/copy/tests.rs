@@ -487,6 +487,6 @@ fn archives_take_the_ops_owner_and_keep_their_modes() {
         archive.special(b"p", &Node::Fifo, &meta(0o644, 1, 1), NOW)?;
         unpack_file(&mut archive, "f", "f")
     });
-    let expected = ["new 700 7:8 /", "new/d 755 7:8 /", "new/f 600 7:8 =f", "new/p 644 7:8 Fifo"];
+    let expected = ["new 755 7:8 /", "new/d 755 7:8 /", "new/f 600 7:8 =f", "new/p 644 7:8 Fifo"];
     assert_eq!(lines.unwrap(), expected);
 }

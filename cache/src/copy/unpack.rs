@@ -7,7 +7,7 @@
 
 use kiln_ir::CopyOp;
 
-use super::{Overrides, Target};
+use super::{DIR_MODE, Overrides, Target, meta_of};
 use crate::layer::Content;
 use crate::select::{End, Peek, SelectError, resolve, shown};
 use crate::tree::{LastLink, Meta, Mtime, Node, paths};
@@ -28,7 +28,8 @@ impl<'t, 'a> Unpack<'t, 'a> {
     /// When the destination is no directory, or the owner is unknown.
     pub fn new(copy: &CopyOp, target: &'t mut Target<'a>) -> Result<Self, SelectError> {
         let overrides = Overrides::of(copy, target)?;
-        let dest = target.ensure_dir(copy.dest.relative().as_bytes(), &overrides.of_parents())?;
+        let meta = meta_of(overrides.owner.unwrap_or_default(), DIR_MODE);
+        let dest = target.ensure_dir(copy.dest.relative().as_bytes(), &meta)?;
         Ok(Self { target, dest, owner: overrides.owner })
     }
 
