@@ -126,18 +126,52 @@ fn by_root_and_by_an_ordinary_user() {
         return;
     }
     let Some(case) = Case::new() else { return };
-    let Some(account) = Account::new() else { return };
-    let own = case.work.path("for-user");
+    let Some(account) = Account::new("all") else { return };
+    account.give(&case.context);
+    let kiln = kiln_of(&account, &case.work);
+    let theirs = case.build(&kiln, "user", "2");
+    let ours = case.build_anew("root", "2");
+    assert_same(&ours, &theirs);
+    let exported = case.work.path("for-user/layout/index.json");
+    assert_eq!(fs::metadata(exported).unwrap().uid(), account.uid);
+}
+
+/// Kiln in a directory of the account's own, `for-user`.
+fn kiln_of(account: &Account, work: &Work) -> Kiln {
+    let own = work.path("for-user");
     fs::create_dir(&own).unwrap();
     let program = own.join("kiln");
     fs::copy(env!("CARGO_BIN_EXE_kiln"), &program).unwrap();
     account.give(&own);
-    account.give(&case.context);
-    let kiln = Kiln::of(&account, program, own.join("store"));
-    let theirs = case.build(&kiln, "user", "2");
-    let ours = case.build_anew("root", "2");
+    Kiln::of(account, program, own.join("store"))
+}
+
+/// Debian's files have owners, set-user-id bits and times of all kinds.
+#[test]
+fn on_debian_by_root_and_by_an_ordinary_user() {
+    const CHANGES: &str = "\
+FROM base
+RUN export SOURCE_DATE_EPOCH=0 && adduser --quiet --system --group --home /var/lib/app app
+RUN cp -a /etc/skel /usr/bin/passwd /var/mail /srv && rm -r /usr/share/doc && mkdir /usr/share/doc
+";
+    if !is_root() {
+        return;
+    }
+    let Some(base) = bases::c() else { return };
+    let Some(account) = Account::new("debian") else { return };
+    let work = Work::new();
+    let context = work.context("context", CHANGES);
+    let base = work.copy(&base, "base");
+    let build = |kiln: &Kiln, place: &str| {
+        let layout = work.path(place).join("layout");
+        kiln.build(&context).layout("base", &base).at_epoch().into_layout(&layout).run();
+        Image::of(&layout)
+    };
+    let theirs = build(&kiln_of(&account, &work), "for-user");
+    fs::create_dir(work.path("for-root")).unwrap();
+    let ours = build(&Kiln::at(work.path("for-root/store")), "for-root");
     assert_same(&ours, &theirs);
-    assert_eq!(fs::metadata(own.join("layout/index.json")).unwrap().uid(), account.uid);
+    work.assert_no_mounts();
 }
 
 #[test]

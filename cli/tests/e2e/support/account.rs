@@ -21,12 +21,12 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// Makes one; nothing where this machine cannot.
-    pub(crate) fn new() -> Option<Self> {
+    /// Makes one; nothing where this machine cannot. Tests that run at the same time differ in `purpose`.
+    pub(crate) fn new(purpose: &str) -> Option<Self> {
         if !is_root() || !have(&["useradd", "userdel", "newuidmap", "newgidmap"]) {
             return None;
         }
-        let name = format!("ke2e{}", std::process::id());
+        let name = format!("ke2e-{purpose}-{}", std::process::id());
         let made = again(tool("useradd").args([
             "--system",
             "--no-create-home",

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::build::Kiln;
-use super::{find, tool};
+use super::{find, remove, tool};
 
 /// The release that base images are of.
 const SUITE: &str = "bookworm";
@@ -51,6 +51,7 @@ fn once(name: &str, make: impl FnOnce(&Path) -> Result<(), String>) -> Option<Pa
     let kiln = Kiln::at(work.path().join("store"));
     kiln.build(&context).tag("base").into_layout(&layout).at_epoch().run();
     fs::rename(layout, &base).unwrap();
+    remove(work.path());
     Some(base)
 }
 

@@ -10,6 +10,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long something that should happen soon may take on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A directory that goes with its value, whatever was mounted in it.
 pub(crate) struct Work {
@@ -69,6 +74,15 @@ impl Drop for Work {
             // What cannot be unmounted shows when the directory is removed.
             drop(Command::new("umount").arg("--lazy").arg(point).status());
         }
+        remove(self.dir.path());
+    }
+}
+
+/// Removes a directory in which the process may still work that makes a store durable.
+pub(crate) fn remove(dir: &Path) {
+    let start = Instant::now();
+    while fs::remove_dir_all(dir).is_err() && dir.exists() && start.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -10,10 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Work, oci, output, tool};
+use super::{PATIENCE, Work, oci, output, tool};
 
-/// How long a server may take to start.
-const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A port of loopback that nobody listens on.
