@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use super::bed::{BASE, Bed};
 
 /// Kills of each kind.
-const KILLS: u32 = 20;
+const KILLS: u32 = 16;
+/// Only fills the cache: the build ends with the last commit.
+const NO_IMAGE: [&str; 2] = ["-o", "type=cacheonly"];
 
 /// Starts a build that does not use recorded results; returns when its step said `word`.
-fn start(bed: &Bed, word: &str) -> Child {
-    let mut child =
-        bed.kiln(&["build", "--no-cache", "--progress", "plain", "ctx"]).spawn().unwrap();
+fn start(bed: &Bed, word: &str, output: &[&str]) -> Child {
+    let arguments = [&["build", "--no-cache", "--progress", "plain"], output, &["ctx"]].concat();
+    let mut child = bed.kiln(&arguments).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let said = lines.by_ref().any(|line| line.unwrap().ends_with(word));
     assert!(said, "the step says `{word}`");
@@ -24,10 +26,10 @@ fn start(bed: &Bed, word: &str) -> Child {
 
 /// Kills builds at moments spread over the time that they take after `word`; answers how many of them
 /// had not ended by then.
-fn kill_many(bed: &Bed, word: &str, usual: Duration) -> u32 {
+fn kill_many(bed: &Bed, word: &str, output: &[&str], usual: Duration) -> u32 {
     let mut alive = 0;
     for round in 0..KILLS {
-        let mut child = start(bed, word);
+        let mut child = start(bed, word, output);
         sleep(usual * round / KILLS);
         alive += u32::from(child.try_wait().unwrap().is_none());
         // SIGKILL, which nothing can prepare for.
@@ -46,26 +48,37 @@ fn killed_in_the_middle_of_a_command() {
          done\n"
     );
     bed.write("ctx/Dockerfile", dockerfile);
-    let alive = kill_many(&bed, "begun", Duration::from_millis(400));
+    let alive = kill_many(&bed, "begun", &NO_IMAGE, Duration::from_millis(400));
     assert_eq!(alive, KILLS, "the command does not end by itself");
+    bed.is_whole();
+}
+
+/// A build whose last step leaves `files` small files and a large one, killed from the step's end on.
+fn killed_after_the_command(files: u32, output: &[&str]) {
+    let Some(bed) = Bed::new() else { return };
+    let dockerfile = format!(
+        "{BASE}RUN for d in $(seq {}); do mkdir /d$d; for f in $(seq 50); do echo $d $f > /d$d/f$f; \
+         done; done; head -c 5000000 /dev/zero > /big; echo written\n",
+        files / 50
+    );
+    bed.write("ctx/Dockerfile", dockerfile);
+    let mut whole = start(&bed, "written", output);
+    let begun = Instant::now();
+    assert!(whole.wait().unwrap().success());
+    let usual = begun.elapsed();
+    bed.left_nothing();
+    let alive = kill_many(&bed, "written", output, usual);
+    eprintln!("{alive} of {KILLS} builds were killed in the {usual:?} from the command to the end");
+    assert!(alive >= KILLS / 2, "only {alive} builds were killed before their end");
     bed.is_whole();
 }
 
 #[test]
 fn killed_in_the_middle_of_a_commit() {
-    let Some(bed) = Bed::new() else { return };
-    let dockerfile = format!(
-        "{BASE}RUN for d in $(seq 60); do mkdir /d$d; for f in $(seq 50); do echo $d $f > /d$d/f$f; \
-         done; done; head -c 30000000 /dev/zero > /big; echo written\n"
-    );
-    bed.write("ctx/Dockerfile", dockerfile);
-    let mut whole = start(&bed, "written");
-    let begun = Instant::now();
-    assert!(whole.wait().unwrap().success());
-    let usual = begun.elapsed();
-    bed.left_nothing();
-    let alive = kill_many(&bed, "written", usual);
-    eprintln!("{alive} of {KILLS} builds were killed in the {usual:?} from commit to image");
-    assert!(alive >= KILLS / 2, "only {alive} builds were killed before their end");
-    bed.is_whole();
+    killed_after_the_command(4000, &NO_IMAGE);
+}
+
+#[test]
+fn killed_in_the_middle_of_an_export() {
+    killed_after_the_command(500, &[]);
 }

@@ -58,7 +58,7 @@ fn a_missing_source_names_the_nearest() {
 fn a_failing_command_shows_its_line_and_its_last_output() {
     let Some(bed) = Bed::new() else { return };
     let dockerfile = format!(
-        "{BASE}\n# Counts.\nRUN for i in $(seq 40); do echo line $i; done; \\\n    \
+        "{BASE}\n# Counts.\nRUN for i in $(seq 40); do echo line $i; done >&2; \\\n    \
          echo no such luck >&2; exit 23\n"
     );
     bed.build(&dockerfile, &[]).is("failing-run.txt", &[]);

@@ -32,7 +32,7 @@ impl Account {
             made
         });
         if !made || Command::new("newuidmap").output().is_err() {
-            eprintln!("SKIPPED: no useradd, or no newuidmap (Debian: passwd, uidmap)");
+            kiln_testkit::skipped("no useradd, or no newuidmap (Debian: passwd, uidmap)");
             return None;
         }
         let user = nix::unistd::User::from_name(&name).unwrap().unwrap();

@@ -70,7 +70,7 @@ pub(crate) fn write_to<T>(
             }
             let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
             let dir = dir.unwrap_or(Path::new("."));
-            std::fs::create_dir_all(dir).map_err(&failed)?;
+            std::fs::create_dir_all(dir).map_err(write_error("directory", dir))?;
             let mut file = NamedTempFile::new_in(dir).map_err(&failed)?;
             let mut out = BufWriter::new(file.as_file_mut());
             let result = write(&mut out)?;
