@@ -78,7 +78,8 @@ impl Engine {
     /// # Errors
     /// When the disk refuses.
     pub fn mark_durable(root: &Path) -> Result<(), EngineError> {
-        if !root.is_dir() {
+        // A store that was deleted meanwhile is not to come back.
+        if !root.join("kiln.db").is_file() {
             return Ok(());
         }
         let store = Store::open(root)?;

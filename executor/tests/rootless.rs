@@ -38,7 +38,7 @@ impl Account {
             made
         });
         if !made || Command::new("newuidmap").output().is_err() {
-            eprintln!("SKIPPED: no useradd, or no newuidmap (Debian: passwd, uidmap)");
+            kiln_testkit::skipped("no useradd, or no newuidmap (Debian: passwd, uidmap)");
             return None;
         }
         let user = nix::unistd::User::from_name(&name).unwrap().unwrap();
@@ -254,7 +254,7 @@ fn a_machine_without_user_namespaces_is_explained() {
         .current_dir("/")
         .output();
     let Ok(output) = output else {
-        eprintln!("SKIPPED: no unshare (Debian: util-linux)");
+        kiln_testkit::skipped("no unshare (Debian: util-linux)");
         return;
     };
     let (code, _, stderr) = text(&output);

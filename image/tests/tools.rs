@@ -27,7 +27,7 @@ fn run(program: &str, arguments: &[&str]) -> Option<Output> {
             Some(output)
         }
         Err(error) => {
-            eprintln!("SKIPPED: {program}: {error}");
+            kiln_testkit::skipped(&format!("{program}: {error}"));
             None
         }
     }
@@ -186,7 +186,7 @@ fn files_with_holes_are_read_in_both_of_gnu_tars_formats() {
         }
         let stored = fs::metadata(&archive).unwrap().len();
         if stored > 2 << 20 {
-            eprintln!("SKIPPED: this filesystem keeps no holes");
+            kiln_testkit::skipped("this filesystem keeps no holes");
             return;
         }
         assert!(read_back(&archive, name.as_bytes()).1 == expected, "{format}");

@@ -73,7 +73,9 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    pub(crate) const fn new(config: RegistryConfig) -> Self {
+    pub(crate) fn new(config: RegistryConfig) -> Self {
+        // A provider that someone else installed before serves as well.
+        let _installed = rustls::crypto::ring::default_provider().install_default();
         Self { config, clients: Mutex::new(BTreeMap::new()) }
     }
 

@@ -49,7 +49,7 @@ impl Registry {
         let process = match command.spawn() {
             Ok(process) => process,
             Err(error) => {
-                eprintln!("SKIPPED: docker-registry: {error}");
+                kiln_testkit::skipped(&format!("docker-registry: {error}"));
                 return None;
             }
         };
@@ -101,7 +101,7 @@ fn push(source: &Path, host: &str) -> bool {
             true
         }
         Err(error) => {
-            eprintln!("SKIPPED: skopeo: {error}");
+            kiln_testkit::skipped(&format!("skopeo: {error}"));
             false
         }
     }

@@ -1,6 +1,6 @@
 //! What a machine may or may not have beside the project.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 
 use crate::golden::workspace;
@@ -19,10 +19,18 @@ pub fn corpus(name: &str) -> Option<String> {
     }
 }
 
-/// Says on standard error that a test is skipped, and why.
+/// Says on standard error that a test is skipped, and why; also in the file that `KILN_SKIPPED` names, for
+/// whoever counts.
 ///
 /// Written past the test harness, which keeps to itself what a test that passes prints with macros.
+///
+/// # Panics
+/// When that file cannot be written: a skip that nobody counts is a hidden one.
 pub fn skipped(reason: &str) {
     // There is nobody else to tell.
     let _unseen = writeln!(io::stderr(), "SKIPPED: {reason}");
+    if let Some(path) = std::env::var_os("KILN_SKIPPED") {
+        let mut list = OpenOptions::new().append(true).create(true).open(path).expect("the list");
+        list.write_all(format!("{reason}\n").as_bytes()).expect("the list of what is skipped");
+    }
 }

@@ -11,13 +11,26 @@ pub(crate) fn ci() -> Result<()> {
     cargo(&["fmt", "--all", "--check"])?;
     crate::tidy::tidy()?;
     cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
-    cargo(&["test", "--workspace", "--locked"])?;
+    test()?;
     run(Command::new("cargo")
         .args(["doc", "--workspace", "--no-deps", "--locked"])
         .env("RUSTDOCFLAGS", "-D warnings")
         .current_dir(top()?))?;
     optional("cargo-deny", &["deny", "--all-features", "check", "bans", "licenses", "sources"])?;
     fuzz_targets()
+}
+
+/// Runs every test, and tells how many had to be skipped on this machine.
+fn test() -> Result<()> {
+    let skipped = tempfile::NamedTempFile::new()?;
+    run(Command::new("cargo")
+        .args(["test", "--workspace", "--locked"])
+        .env("KILN_SKIPPED", skipped.path())
+        .current_dir(top()?))?;
+    let reasons = std::fs::read_to_string(skipped.path())?;
+    say(&format!("skipped for want of something on this machine: {}", reasons.lines().count()));
+    reasons.lines().for_each(|reason| say(&format!("  {reason}")));
+    Ok(())
 }
 
 /// Rewrites every golden file from what the code gives now; `git diff` shows what changed.

@@ -41,7 +41,8 @@ pub(crate) fn demo() -> Result<()> {
 fn build(kiln: &Kiln, context: &Path, options: &[&str], title: &str) -> Result<Duration> {
     say(&format!("\n{title}\n"));
     let context = context.display().to_string();
-    let mut command: Command = kiln.command(&["build", "--progress", "plain", "--tag", "demo/site"]);
+    let mut command: Command =
+        kiln.command(&["build", "--progress", "plain", "--tag", "demo/site"]);
     command.args(options).arg(&context);
     let start = Instant::now();
     run(&mut command)?;

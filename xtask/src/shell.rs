@@ -32,7 +32,11 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     let shown = describe(command);
     let output = command.output().with_context(|| format!("cannot run `{shown}`"))?;
     if !output.status.success() {
-        bail!("`{shown}` ended with {}:\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "`{shown}` ended with {}:\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -21,10 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("frontend", &["grammar", "image", "ir"]),
     ("registry", &["image"]),
     ("solver", &["cache", "ir"]),
-    (
-        "engine",
-        &["cache", "executor", "frontend", "grammar", "image", "ir", "registry", "solver"],
-    ),
+    ("engine", &["cache", "executor", "frontend", "grammar", "image", "ir", "registry", "solver"]),
     ("cli", &["engine", "frontend", "solver"]),
     ("xtask", &[]),
 ];
@@ -64,7 +61,8 @@ fn check_dependencies(top: &Path, breaches: &mut Vec<String>) -> Result<()> {
         let path = top.join(name).join("Cargo.toml");
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let manifest: toml::Table = text.parse().with_context(|| path.display().to_string())?;
-        let Some(dependencies) = manifest.get("dependencies").and_then(toml::Value::as_table) else {
+        let Some(dependencies) = manifest.get("dependencies").and_then(toml::Value::as_table)
+        else {
             continue;
         };
         for (dependency, value) in dependencies {

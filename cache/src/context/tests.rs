@@ -281,7 +281,7 @@ fn attributes_that_are_content_are_read() {
         rustix::fs::setxattr(context.path("f"), name, b"v", rustix::fs::XattrFlags::empty())
     };
     if set("user.kiln").is_err() {
-        eprintln!("SKIPPED: the temporary directory's filesystem has no attributes");
+        kiln_testkit::skipped("the temporary directory's filesystem has no attributes");
         return;
     }
     let overlay = set("user.overlay.kiln");

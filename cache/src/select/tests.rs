@@ -279,7 +279,7 @@ fn nothing_is_touched_that_is_not_selected() {
 #[test]
 fn unreadable_files_are_named_unless_ignored() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: this test gives up being root, and is not root");
+        kiln_testkit::skipped("this test gives up being root, and is not root");
         return;
     }
     let files = Files::new(&["dir/secret", "open"]);
@@ -411,7 +411,7 @@ const CHANGES: &[Change] = &[
         if rustix::process::geteuid().is_root() {
             std::os::unix::fs::chown(files.path("dir/file"), Some(1), Some(2)).unwrap();
         } else {
-            eprintln!("SKIPPED: only root can give files away");
+            kiln_testkit::skipped("only root can give files away");
         }
     }),
 ];

@@ -31,7 +31,7 @@ pub(crate) fn can_run() -> bool {
     } else {
         return true;
     };
-    eprintln!("SKIPPED: {reason}");
+    kiln_testkit::skipped(reason);
     false
 }
 

@@ -82,7 +82,7 @@ pub(super) fn open(dir: &Path) -> LayerStore {
 pub(super) fn is_root(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        eprintln!("SKIPPED: {test} needs root");
+        kiln_testkit::skipped(&format!("{test} needs root"));
     }
     root
 }

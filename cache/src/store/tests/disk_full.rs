@@ -17,7 +17,7 @@ impl SmallDisk {
         match mount("kiln-test", dir.path(), "tmpfs", MountFlags::empty(), options) {
             Ok(()) => Some(Self(dir)),
             Err(error) => {
-                eprintln!("SKIPPED: cannot mount a small filesystem: {error}");
+                kiln_testkit::skipped(&format!("cannot mount a small filesystem: {error}"));
                 None
             }
         }

@@ -96,7 +96,7 @@ fn a_new_one_is_filled_before_it_is_seen() {
 #[test]
 fn a_new_one_has_its_owner() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can give a directory away");
+        kiln_testkit::skipped("only root can give a directory away");
         return;
     }
     let (_dir, store) = store();
