@@ -2,7 +2,7 @@
 //!
 //! The tests make an account, run the testbed as it, and remove it again.
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a part of tests")]
+#![expect(clippy::unwrap_used, reason = "a part of tests")]
 
 #[expect(dead_code, reason = "each test program uses its own part")]
 mod common;

@@ -2,6 +2,12 @@
 
 mod spans;
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "time is measured here; the crate itself knows none"
+)]
+
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 

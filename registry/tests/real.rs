@@ -1,7 +1,6 @@
 //! The client against a real registry: Debian's `docker-registry`, filled by `skopeo`.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
 use std::convert::Infallible;
 use std::fs;

@@ -7,6 +7,7 @@
 //! the same. Nobody writes to a stub that has its name; it gets the name when it is whole.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -86,9 +87,9 @@ fn examine<'a>(survey: BorrowedFd<'_>, points: &'a [Point<'a>]) -> io::Result<St
         let place = guest::resolve(survey, point.path).map_err(at_this_point)?;
         for count in 1..=place.existing {
             let path = place.prefix(count);
-            if !stub.parents.contains_key(&path) {
-                let parent = Parent::read(survey, &path).map_err(at_this_point)?;
-                stub.parents.insert(path, parent);
+            if let Entry::Vacant(slot) = stub.parents.entry(path) {
+                let parent = Parent::read(survey, slot.key()).map_err(at_this_point)?;
+                slot.insert(parent);
             }
         }
         stub.missing.push(Missing { place, point });

@@ -3,7 +3,7 @@
 //! The image is a static busybox. A machine that lacks one, or that is not ours as root, cannot run these
 //! tests and is told so.
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a part of tests")]
+#![expect(clippy::unwrap_used, reason = "a part of tests")]
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};

@@ -1,3 +1,5 @@
+//! Expansion of words, compared with the reference's table where it is at hand.
+
 use kiln_grammar::{Instruction, InstructionKind, parse};
 use serde_json::Value;
 

@@ -1,3 +1,5 @@
+//! Configs as Docker and others write them, read and written back.
+
 use super::*;
 
 #[test]

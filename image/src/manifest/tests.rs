@@ -1,3 +1,5 @@
+//! Documents: shapes, limits, and the choice of a platform.
+
 use super::*;
 
 fn descriptor(media_type: &str, platform: Option<&str>) -> Descriptor {

@@ -1,3 +1,5 @@
+//! Ignore patterns: rules by example, and the table of the reference where it is at hand.
+
 use super::*;
 
 fn set(patterns: &[&str]) -> PatternSet {

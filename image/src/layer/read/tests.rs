@@ -1,3 +1,5 @@
+//! Archives: read back as packed, and damaged in every way.
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io::Cursor;
