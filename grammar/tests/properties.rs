@@ -1,12 +1,12 @@
 //! What holds for every text: no panic, spans in the source, and time in proportion to its length.
 
-mod spans;
-
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
     reason = "time is measured here; the crate itself knows none"
 )]
+
+mod spans;
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
