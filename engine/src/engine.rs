@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use kiln_cache::Store;
 use kiln_cache::layer::LayerStore;
 use kiln_cache::tree::Manifest;
-use kiln_executor::HostFacts;
+use kiln_executor::{HostFacts, Sandboxes};
 use kiln_ir::Digest;
 use kiln_registry::{Client, Credentials};
 
@@ -33,7 +33,7 @@ pub struct Engine {
     /// Made when a registry is first asked something: most builds ask nothing.
     registry: OnceLock<Client>,
     pub(crate) host: HostFacts,
-    pub(crate) helper: PathBuf,
+    helper: PathBuf,
 }
 
 impl Engine {
@@ -59,6 +59,11 @@ impl Engine {
     #[must_use]
     pub fn has_published(&self) -> bool {
         self.store.has_published()
+    }
+
+    /// Sandboxes for one build.
+    pub(crate) fn sandboxes(&self) -> Sandboxes {
+        Sandboxes::new(self.helper.clone(), self.host.clone())
     }
 
     /// What this process's sandboxes share; goes with its staging directory.

@@ -14,7 +14,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use kiln_executor::{Cancel, HostFacts, Network, Process, RunSpec, Security, helper_main, run};
+use kiln_executor::{
+    Cancel, HostFacts, Network, Process, RunSpec, Sandboxes, Security, Upcoming, helper_main,
+};
 use kiln_ir::GuestPath;
 use nix::mount::{MntFlags, MsFlags};
 use nix::sched::CloneFlags;
@@ -31,13 +33,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         let total = bare_total(root, base, count)?;
         return Ok(writeln!(std::io::stdout(), "{}", total.as_nanos())?);
     }
-    let facts = HostFacts::gather()?;
+    let sandboxes = Sandboxes::new("/proc/self/exe".into(), HostFacts::gather()?);
+    let scratch = base.join("scratch");
+    std::fs::create_dir(&scratch)?;
     let (mut bare, mut whole) = (Vec::new(), Vec::new());
     for index in 0..count {
         let dirs = directories(base, &format!("bare-{index}"))?;
         bare.push(time(|| yardstick(root, &dirs))?);
         let dirs = directories(base, &format!("run-{index}"))?;
-        whole.push(time(|| one_run(root, dirs, &facts))?);
+        whole.push(time(|| one_run(root, dirs, &scratch, &sandboxes))?);
     }
     let (bare, whole) = (median(bare), median(whole));
     writeln!(
@@ -76,13 +80,17 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
-fn one_run(root: &Path, dirs: [PathBuf; 3], facts: &HostFacts) -> Result<(), Box<dyn Error>> {
-    let [upper, work, scratch] = dirs;
+fn one_run(
+    root: &Path,
+    [upper, work, _]: [PathBuf; 3],
+    scratch: &Path,
+    sandboxes: &Sandboxes,
+) -> Result<(), Box<dyn Error>> {
     let spec = RunSpec {
         lowers: vec![root.to_owned()],
         upper,
         work,
-        scratch,
+        scratch: scratch.to_owned(),
         process: Process {
             args: vec!["/bin/busybox".to_owned(), "true".to_owned()],
             env: Vec::new(),
@@ -95,8 +103,7 @@ fn one_run(root: &Path, dirs: [PathBuf; 3], facts: &HostFacts) -> Result<(), Box
         mounts: Vec::new(),
         limits: Vec::new(),
     };
-    let helper = Path::new("/proc/self/exe");
-    let exit = run(&spec, facts, helper, &mut |_, _| {}, &Cancel::never())?;
+    let exit = sandboxes.run(&spec, Upcoming::Another, &mut |_, _| {}, &Cancel::never())?;
     if exit.success() { Ok(()) } else { Err(format!("{exit:?}").into()) }
 }
 

@@ -1,4 +1,4 @@
-//! Carries out a plan: which process does which steps, and who reports what.
+//! Carries out steps: which process does which, and who reports what.
 //!
 //! All effects go through [`Kernel`].
 
@@ -7,64 +7,48 @@ use std::io;
 use crate::kernel::{Fork, Identity, Kernel};
 use crate::report::{Fault, Report};
 use crate::users;
-use crate::{Exit, SandboxPlan, Step};
+use crate::{Exit, Step};
 
 /// The most that is read of the guest's user database, in bytes.
 const DATABASE_LIMIT: u64 = 4 << 20;
 /// Where programs are looked for when the command's environment does not say.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// How one of the three processes that share a plan ended its part.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Part {
-    /// The helper saw the sandbox end; it has nothing to report unless it ended badly.
-    Helper(Exit),
-    /// The process has this to report.
-    Report(Report),
+/// Takes the frame's steps, none of which forks.
+pub(crate) fn prepare(steps: &[Step], kernel: &mut impl Kernel) -> Result<(), Fault> {
+    steps
+        .iter()
+        .try_for_each(|step| kernel.perform(step).map_err(|error| Fault::step(step, &error)))
 }
 
-/// Takes the steps in order, in whichever processes they lead to. Each of those returns here, except one
-/// that became the command.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the kernel takes all steps but four")]
-pub(crate) fn apply(plan: &SandboxPlan, kernel: &mut impl Kernel) -> Part {
+/// Takes the steps in order, in both processes they lead to: the sandbox's first one, and the command's.
+/// Each returns here with what it has to report, except a process that became the command.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the kernel takes all steps but three")]
+pub(crate) fn apply(steps: &[Step], kernel: &mut impl Kernel) -> Report {
     let mut home = None;
-    for step in &plan.steps {
+    for step in steps {
         let done = match step {
-            Step::ForkInit => match split(step, kernel) {
-                Ok(Fork::Child) => Ok(()),
-                Ok(Fork::Parent(child)) => {
-                    return match kernel.supervise(child) {
-                        Ok(exit) => Part::Helper(exit),
-                        Err(error) => Part::Report(Report::Failed(Fault::step(step, &error))),
-                    };
-                }
-                Err(fault) => Err(fault),
-            },
-            Step::ForkCommand => match split(step, kernel) {
+            Step::ForkCommand => match kernel.fork() {
                 Ok(Fork::Child) => Ok(()),
                 Ok(Fork::Parent(command)) => {
-                    return Part::Report(match kernel.reap(command) {
+                    return match kernel.reap(command) {
                         Ok(exit) => Report::Ended(exit),
                         Err(error) => Report::Failed(Fault::step(step, &error)),
-                    });
+                    };
                 }
-                Err(fault) => Err(fault),
+                Err(error) => Err(Fault::step(step, &error)),
             },
             Step::BecomeUser { .. } => become_user(step, kernel).map(|found| home = Some(found)),
             Step::Execute { args, env, .. } => {
-                return Part::Report(execute(args, env, home.as_deref(), kernel));
+                return execute(args, env, home.as_deref(), kernel);
             }
             other => kernel.perform(other).map_err(|error| Fault::step(other, &error)),
         };
         if let Err(fault) = done {
-            return Part::Report(Report::Failed(fault));
+            return Report::Failed(fault);
         }
     }
-    Part::Helper(Exit::Code(0))
-}
-
-fn split(step: &Step, kernel: &mut impl Kernel) -> Result<Fork, Fault> {
-    kernel.fork().map_err(|error| Fault::step(step, &error))
+    Report::Ended(Exit::Code(0))
 }
 
 /// Becomes the step's user and returns its home directory.

@@ -58,13 +58,9 @@ pub enum ExecutorError {
         /// The number.
         id: u32,
     },
-    /// The helper or the sandbox's first process ended without a report, for example by the
-    /// out-of-memory killer.
-    #[error("the sandbox ended without a report: {how}")]
-    Lost {
-        /// Such as `killed by signal 9`.
-        how: String,
-    },
+    /// The sandbox's first process ended without a report.
+    #[error("the sandbox was killed from outside, perhaps by the out-of-memory killer")]
+    Lost,
     /// The caller cancelled the run.
     #[error("cancelled")]
     Cancelled,

@@ -38,16 +38,11 @@ pub trait Kernel {
     /// The operating system's.
     fn fork(&mut self) -> io::Result<Fork>;
 
-    /// Waits for the sandbox's first process, or kills it when the caller hangs up.
+    /// Waits for the command, reaps whatever else ends, and kills what is left then. Nothing is left when
+    /// this returns.
     ///
     /// # Errors
-    /// The operating system's.
-    fn supervise(&mut self, child: i32) -> io::Result<Exit>;
-
-    /// Waits for the command and, until it ends, reaps whatever else ends.
-    ///
-    /// # Errors
-    /// The operating system's.
+    /// The operating system's; a broken pipe when the caller hung up before the command ended.
     fn reap(&mut self, command: i32) -> io::Result<Exit>;
 
     /// Reads a small regular file of the guest's, at most `limit` bytes; nothing when there is none.

@@ -1,7 +1,7 @@
 //! One command in one sandbox.
 //!
-//! [`plan()`] turns a [`RunSpec`] and [`HostFacts`] into a [`SandboxPlan`]: data, an ordered list of
-//! [`Step`]s. [`run`] sends the plan to a helper, the same binary executed again, which is
+//! [`plan()`] turns a [`RunSpec`] and [`HostFacts`] into a [`SandboxPlan`]: data, ordered lists of
+//! [`Step`]s. [`Sandboxes`] sends the plan to a helper, the same binary executed again, which is
 //! single-threaded and carries the steps out through a [`Kernel`]. Nothing here knows graphs, caches or
 //! images.
 
@@ -11,12 +11,13 @@ mod apply;
 mod cancel;
 mod error;
 mod facts;
+mod helper;
 mod kernel;
 mod linux;
 mod mount;
 mod plan;
 mod report;
-mod run;
+mod sandboxes;
 mod spec;
 #[expect(unsafe_code, reason = "the one place for calls that no dependency wraps")]
 mod sys;
@@ -26,12 +27,13 @@ mod users;
 pub use cancel::Cancel;
 pub use error::ExecutorError;
 pub use facts::{HostFacts, Ids};
+pub use helper::helper_main;
 pub use kernel::{Fork, Identity, Kernel};
 pub use plan::{
-    FileSource, Kind, MountFlag, MountPoint, Namespace, RootMount, SandboxPlan, Step,
+    FileSource, Frame, Kind, MountFlag, MountPoint, Namespace, RootMount, SandboxPlan, Step,
     default_capabilities, plan,
 };
-pub use run::{helper_main, run};
+pub use sandboxes::{Sandboxes, Upcoming};
 pub use spec::{
     Access, Exit, Hidden, MountSource, MountSpec, Network, Process, Resource, ResourceLimit,
     RunSpec, Security, Stream, Writable,

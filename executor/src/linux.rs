@@ -11,16 +11,16 @@ mod stub;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags};
-use nix::sched::CloneFlags;
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
+pub(crate) use self::process::null_input;
 use crate::kernel::{Fork, Identity, Kernel};
-use crate::plan::{FileSource, Kind, MountFlag, Namespace, RootMount};
+use crate::plan::{FileSource, Kind, MountFlag, RootMount};
 use crate::{Access, Exit, Step, mount, sys};
 
 /// The operating system, and what the steps so far have opened.
@@ -28,8 +28,10 @@ use crate::{Access, Exit, Step, mount, sys};
 pub(crate) struct Linux {
     /// The caller's end hangs up when it wants the sandbox gone, or is gone itself.
     caller: OwnedFd,
-    /// The mounted root, until it is the process's own.
+    /// The mounted root, until it is the process's own; before it is mounted, the frame.
     root: Option<OwnedFd>,
+    /// What stood for the root before that was mounted.
+    frame: Option<OwnedFd>,
     snapshots: Vec<Snapshot>,
 }
 
@@ -42,7 +44,7 @@ struct Snapshot {
 impl Linux {
     /// Watches `caller`'s socket.
     pub(crate) fn new(caller: OwnedFd) -> Self {
-        Self { caller, root: None, snapshots: Vec::new() }
+        Self { caller, root: None, frame: None, snapshots: Vec::new() }
     }
 
     fn root(&self) -> io::Result<&OwnedFd> {
@@ -80,8 +82,54 @@ impl Linux {
             points
                 .push(stub::Point { path: &point.path, directory: self.is_directory(point.kind)? });
         }
-        self.root = Some(root::mount(mount, &points)?);
+        self.frame = self.root.replace(root::mount(mount, &points)?);
         Ok(())
+    }
+
+    fn open_frame(&mut self, at: &Path) -> io::Result<()> {
+        fs::DirBuilder::new().mode(0o755).create(at)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        self.root = Some(rustix::fs::open(at, flags, Mode::empty())?);
+        Ok(())
+    }
+
+    fn attach_frame(&self, directory: &str) -> io::Result<()> {
+        let frame = self.frame.as_ref().ok_or_else(|| io::Error::other("there is no frame"))?;
+        put(&guest::open(frame, directory)?, &self.target(directory, true)?)
+    }
+
+    /// Makes a device, mode 0666, with names alone above it.
+    fn make_device(&self, path: &str, major: u32, minor: u32) -> io::Result<()> {
+        let (root, path) = (self.root()?, path.trim_start_matches('/'));
+        let mode = Mode::from_raw_mode(0o666);
+        let device = rustix::fs::makedev(major, minor);
+        // Whatever the umask takes away.
+        rustix::fs::mknodat(root, path, FileType::CharacterDevice, mode, device)?;
+        Ok(rustix::fs::chmodat(root, path, mode, AtFlags::empty())?)
+    }
+
+    fn symlink(&self, path: &str, to: &str) -> io::Result<()> {
+        Ok(rustix::fs::symlinkat(to, self.root()?, path.trim_start_matches('/'))?)
+    }
+
+    /// Hides a path, if it exists: a directory behind an empty one, anything else behind `/dev/null`.
+    fn mask(&self, path: &str) -> io::Result<()> {
+        let root = self.root()?;
+        let Some(found) = existing(root, path)? else { return Ok(()) };
+        let stat = rustix::fs::statat(&found, c"", AtFlags::EMPTY_PATH)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            return put(&clone_tree(&guest::open(root, "/dev/null")?, false)?, &found);
+        }
+        mount::tmpfs(&by_descriptor(&found), Some(0), 0o755)?;
+        sys::make_read_only(guest::open(root, path)?.as_fd(), false)
+    }
+
+    /// Makes a path read-only, if it exists.
+    fn protect(&self, path: &str) -> io::Result<()> {
+        let Some(found) = existing(self.root()?, path)? else { return Ok(()) };
+        let tree = clone_tree(&found, false)?;
+        sys::make_read_only(tree.as_fd(), false)?;
+        put(&tree, &found)
     }
 
     fn open_snapshot(
@@ -126,6 +174,7 @@ impl Linux {
         nix::mount::umount2(".", MntFlags::MNT_DETACH)?;
         nix::unistd::chdir("/")?;
         self.root = None;
+        self.frame = None;
         self.snapshots.clear();
         Ok(())
     }
@@ -134,7 +183,6 @@ impl Linux {
 impl Kernel for Linux {
     fn perform(&mut self, step: &Step) -> io::Result<()> {
         match step {
-            Step::Isolate { namespaces } => isolate(namespaces),
             Step::NewSession => Ok(nix::unistd::setsid().map(drop)?),
             Step::PrivateMounts => make_private(),
             Step::SetHostname { name } => Ok(nix::unistd::sethostname(name)?),
@@ -150,7 +198,9 @@ impl Kernel for Linux {
                     writable.as_ref().map(|dirs| (dirs.upper.as_path(), dirs.work.as_path()));
                 self.open_snapshot(&root::padded(&lowers, scratch)?, writable, at, path)
             }
+            Step::OpenFrame { at } => self.open_frame(at),
             Step::MountRoot(root) => self.mount_root(root),
+            Step::AttachFrame { directory } => self.attach_frame(directory),
             Step::Mount { fs, target, flags, options } => self.mount(fs, target, flags, options),
             Step::Bind { source, target, kind, access } => {
                 self.bind(source, target, *kind, *access)
@@ -164,15 +214,15 @@ impl Kernel for Linux {
                 mount::tmpfs(&by_descriptor(&target), *size_bytes, 0o1777)
             }
             Step::Pivot => self.pivot(),
-            Step::MakeDevice { path, major, minor } => make_device(path, *major, *minor),
-            Step::Symlink { path, to } => Ok(std::os::unix::fs::symlink(to, path)?),
-            Step::Mask { path } => mask(Path::new(path)),
-            Step::Protect { path } => protect(Path::new(path)),
-            Step::NullInput => process::null_input(),
+            Step::MakeDevice { path, major, minor } => self.make_device(path, *major, *minor),
+            Step::Symlink { path, to } => self.symlink(path, to),
+            Step::Mask { path } => self.mask(path),
+            Step::Protect { path } => self.protect(path),
+            Step::NullInput => null_input(),
             Step::SetLimits { limits } => process::set_limits(limits),
             Step::EnterDirectory { path } => process::enter(path),
             Step::NewKeyring => sys::new_session_keyring(),
-            Step::ForkInit | Step::ForkCommand | Step::BecomeUser { .. } | Step::Execute { .. } => {
+            Step::ForkCommand | Step::BecomeUser { .. } | Step::Execute { .. } => {
                 Err(io::Error::other("this step is not one that is merely performed"))
             }
         }
@@ -182,12 +232,8 @@ impl Kernel for Linux {
         process::fork(&self.caller)
     }
 
-    fn supervise(&mut self, child: i32) -> io::Result<Exit> {
-        process::supervise(child, &self.caller)
-    }
-
     fn reap(&mut self, command: i32) -> io::Result<Exit> {
-        process::reap(command)
+        process::reap(command, &self.caller)
     }
 
     fn read_guest_file(&mut self, path: &str, limit: u64) -> io::Result<Option<Vec<u8>>> {
@@ -217,20 +263,6 @@ impl Kernel for Linux {
     fn exists(&mut self, path: &str) -> bool {
         Path::new(path).exists()
     }
-}
-
-fn isolate(namespaces: &[Namespace]) -> io::Result<()> {
-    let flags = namespaces.iter().fold(CloneFlags::empty(), |all, namespace| {
-        all | match namespace {
-            Namespace::Mount => CloneFlags::CLONE_NEWNS,
-            Namespace::Pid => CloneFlags::CLONE_NEWPID,
-            Namespace::Ipc => CloneFlags::CLONE_NEWIPC,
-            Namespace::Uts => CloneFlags::CLONE_NEWUTS,
-            Namespace::Cgroup => CloneFlags::CLONE_NEWCGROUP,
-            Namespace::Network => CloneFlags::CLONE_NEWNET,
-        }
-    });
-    Ok(nix::sched::unshare(flags)?)
 }
 
 fn make_private() -> io::Result<()> {
@@ -279,38 +311,11 @@ fn write_file(file: &FileSource) -> io::Result<()> {
     Ok(rustix::fs::fchmod(&out, Mode::from_raw_mode(file.mode & 0o7777))?)
 }
 
-fn make_device(path: &str, major: u32, minor: u32) -> io::Result<()> {
-    let mode = Mode::from_raw_mode(0o666);
-    let device = rustix::fs::makedev(major, minor);
-    rustix::fs::mknodat(CWD, path, FileType::CharacterDevice, mode, device)?;
-    // The umask took bits away.
-    Ok(rustix::fs::chmodat(CWD, path, mode, AtFlags::empty())?)
-}
-
-fn mask(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => {
-            mount::tmpfs(path, Some(0), 0o755)?;
-            make_read_only(path)
-        }
-        Ok(_) => mount::bind(Path::new("/dev/null"), path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+/// What stands at a path of the frame; nothing if nothing does.
+fn existing(root: &OwnedFd, path: &str) -> io::Result<Option<OwnedFd>> {
+    match guest::open(root, path) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-fn protect(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(_) => {
-            mount::bind(path, path)?;
-            make_read_only(path)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-fn make_read_only(path: &Path) -> io::Result<()> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    sys::make_read_only(rustix::fs::open(path, flags, Mode::empty())?.as_fd(), false)
 }

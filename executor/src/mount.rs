@@ -1,12 +1,11 @@
 //! Mounts that the old interface makes in one call, through libmount.
 //!
-//! Targets are paths that the caller knows to be safe: those of descriptors, or absolute ones after the
-//! root was changed.
+//! Targets are paths that the caller knows to be safe: those of descriptors.
 
 use std::io;
 use std::path::Path;
 
-use libmount::{BindMount, Tmpfs};
+use libmount::Tmpfs;
 
 /// Mounts an empty filesystem in memory, of at most `size_bytes`.
 pub(crate) fn tmpfs(at: &Path, size_bytes: Option<u64>, mode: u32) -> io::Result<()> {
@@ -15,11 +14,6 @@ pub(crate) fn tmpfs(at: &Path, size_bytes: Option<u64>, mode: u32) -> io::Result
         tmpfs = tmpfs.size_bytes(usize::try_from(size).unwrap_or(usize::MAX));
     }
     tmpfs.bare_mount().map_err(plain)
-}
-
-/// Shows `source`, and nothing mounted below it, at `target`.
-pub(crate) fn bind(source: &Path, target: &Path) -> io::Result<()> {
-    BindMount::new(source, target).recursive(false).bare_mount().map_err(plain)
 }
 
 /// libmount's account of what was mounted where and what the system said, without its guesses at why.

@@ -1,49 +1,44 @@
 //! The sandbox as data: which steps make it, in which order.
 //!
-//! Pure. The order carries meaning: what needs the host's paths comes before [`Step::Pivot`], what needs
-//! privilege before [`Step::BecomeUser`], and the two forks divide the list among three processes: the
-//! helper takes the steps up to [`Step::ForkInit`], the sandbox's first process those up to
-//! [`Step::ForkCommand`], the command the rest.
+//! Pure. The order carries meaning. A [`Frame`] is what does not depend on the command and its files: the
+//! namespaces, `/proc`, `/sys` and `/dev`. Its steps are taken by the sandbox's first process, which may
+//! be long before the command is known. The steps that follow are taken by the same process up to
+//! [`Step::ForkCommand`], and by the command's after it. What needs the host's paths comes before
+//! [`Step::Pivot`], what needs privilege before [`Step::BecomeUser`].
 
 mod docker;
+mod frame;
 mod step;
 
 use std::path::{Path, PathBuf};
 
 pub use docker::default_capabilities;
-pub use step::{FileSource, Kind, MountFlag, MountPoint, Namespace, RootMount, SandboxPlan, Step};
+pub use step::{
+    FileSource, Frame, Kind, MountFlag, MountPoint, Namespace, RootMount, SandboxPlan, Step,
+};
 
-use crate::{Access, HostFacts, Ids, MountSource, MountSpec, Network, Process, RunSpec, Security};
+use crate::{Access, HostFacts, Ids, MountSource, MountSpec, Process, RunSpec, Security};
 
 /// Lays out the sandbox for one command.
 #[must_use]
 pub fn plan(spec: &RunSpec, facts: &HostFacts) -> SandboxPlan {
     let layout = Layout { scratch: &spec.scratch };
-    let mut steps = vec![
-        Step::Isolate { namespaces: namespaces(spec.network) },
-        Step::ForkInit,
-        Step::NewSession,
-        Step::PrivateMounts,
-        Step::SetHostname { name: spec.hostname.clone() },
-    ];
-    if spec.network == Network::None {
-        steps.push(Step::LoopbackUp);
-    }
-    prepare_sources(spec, facts, &layout, &mut steps);
+    let mut steps = Vec::new();
+    prepare_sources(spec, &layout, &mut steps);
     steps.push(Step::MountRoot(root_mount(spec, &layout)));
-    mount_kernel_filesystems(spec, facts, &mut steps);
+    steps.extend(
+        FRAME_DIRECTORIES.map(|directory| Step::AttachFrame { directory: directory.to_owned() }),
+    );
     mount_files(spec, &layout, &mut steps);
     steps.push(Step::Pivot);
-    populate_dev(facts, &mut steps);
-    if spec.security == Security::Sandbox {
-        steps.extend(docker::MASKED.iter().map(|&path| Step::Mask { path: path.to_owned() }));
-        steps.extend(docker::READ_ONLY.iter().map(|&path| Step::Protect { path: path.to_owned() }));
-    }
     steps.push(Step::NullInput);
     steps.push(Step::ForkCommand);
     start_command(spec, facts, &mut steps);
-    SandboxPlan { steps }
+    SandboxPlan { frame: frame::plan(spec, facts, &layout), steps }
 }
+
+/// What of a root filesystem the frame supplies.
+const FRAME_DIRECTORIES: [&str; 3] = ["/proc", "/sys", "/dev"];
 
 /// Where things stand in the scratch directory.
 struct Layout<'a> {
@@ -59,6 +54,11 @@ impl Layout<'_> {
 
     fn root(&self) -> PathBuf {
         self.memory().join("root")
+    }
+
+    /// Stands for the root until that is mounted.
+    fn frame(&self) -> PathBuf {
+        self.memory().join("frame")
     }
 
     fn hosts(&self) -> PathBuf {
@@ -78,33 +78,8 @@ impl Layout<'_> {
     }
 }
 
-fn namespaces(network: Network) -> Vec<Namespace> {
-    let mut namespaces =
-        vec![Namespace::Mount, Namespace::Pid, Namespace::Ipc, Namespace::Uts, Namespace::Cgroup];
-    if network == Network::None {
-        namespaces.push(Namespace::Network);
-    }
-    namespaces
-}
-
 /// Makes, outside the root, what is later mounted into it.
-fn prepare_sources(spec: &RunSpec, facts: &HostFacts, layout: &Layout<'_>, steps: &mut Vec<Step>) {
-    steps.push(Step::HostTmpfs { path: layout.memory() });
-    let resolv_conf = match spec.network {
-        Network::Host => facts.resolv_conf.clone(),
-        Network::None => Vec::new(),
-    };
-    for (path, content) in
-        [(layout.resolv_conf(), resolv_conf), (layout.hosts(), docker::hosts(&spec.hostname))]
-    {
-        steps.push(Step::WriteFile(FileSource {
-            path,
-            content: content.into(),
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-        }));
-    }
+fn prepare_sources(spec: &RunSpec, layout: &Layout<'_>, steps: &mut Vec<Step>) {
     for (index, mount) in spec.mounts.iter().enumerate() {
         match &mount.source {
             MountSource::Secret { content, mode, uid, gid } => {
@@ -133,15 +108,10 @@ fn prepare_sources(spec: &RunSpec, facts: &HostFacts, layout: &Layout<'_>, steps
 }
 
 fn root_mount(spec: &RunSpec, layout: &Layout<'_>) -> RootMount {
-    let fixed = [
-        ("/proc", Kind::Directory),
-        ("/sys", Kind::Directory),
-        ("/dev", Kind::Directory),
-        ("/etc/resolv.conf", Kind::File),
-        ("/etc/hosts", Kind::File),
-    ];
+    let fixed = FRAME_DIRECTORIES.iter().map(|path| (path, Kind::Directory));
+    let fixed = fixed.chain([(&"/etc/resolv.conf", Kind::File), (&"/etc/hosts", Kind::File)]);
     let mut mount_points: Vec<MountPoint> =
-        fixed.map(|(path, kind)| MountPoint { path: path.to_owned(), kind }).into();
+        fixed.map(|(&path, kind)| MountPoint { path: path.to_owned(), kind }).collect();
     let mut snapshots = 0;
     for mount in &spec.mounts {
         let kind = match mount.source {
@@ -156,7 +126,9 @@ fn root_mount(spec: &RunSpec, layout: &Layout<'_>) -> RootMount {
     }
     // What stands on /dev, /proc or /sys is made on the filesystem mounted there.
     mount_points.retain(|point| {
-        !["/proc/", "/sys/", "/dev/"].iter().any(|prefix| point.path.starts_with(prefix))
+        !FRAME_DIRECTORIES.iter().any(|directory| {
+            point.path.strip_prefix(directory).is_some_and(|below| below.starts_with('/'))
+        })
     });
     RootMount {
         lowers: spec.lowers.clone(),
@@ -165,48 +137,6 @@ fn root_mount(spec: &RunSpec, layout: &Layout<'_>) -> RootMount {
         scratch: layout.scratch.to_owned(),
         at: layout.root(),
         mount_points,
-    }
-}
-
-fn mount_kernel_filesystems(spec: &RunSpec, facts: &HostFacts, steps: &mut Vec<Step>) {
-    use MountFlag::{NoDev, NoExec, NoSuid, ReadOnly, StrictAtime};
-    let mut mount = |fs: &str, target: &str, flags: &[MountFlag], options: &str| {
-        steps.push(Step::Mount {
-            fs: fs.to_owned(),
-            target: target.to_owned(),
-            flags: flags.to_vec(),
-            options: options.to_owned(),
-        });
-    };
-    mount("proc", "/proc", &[NoSuid, NoExec, NoDev], "");
-    mount("tmpfs", "/dev", &[NoSuid, StrictAtime], "mode=755,size=65536k");
-    // Group 5 is `tty`; where only id 0 exists the nodes stay root's.
-    let terminals = if facts.ids == Ids::Single {
-        "newinstance,ptmxmode=0666,mode=0620"
-    } else {
-        "newinstance,ptmxmode=0666,mode=0620,gid=5"
-    };
-    mount("devpts", "/dev/pts", &[NoSuid, NoExec], terminals);
-    mount("tmpfs", "/dev/shm", &[NoSuid, NoExec, NoDev], "mode=1777,size=65536k");
-    mount("mqueue", "/dev/mqueue", &[NoSuid, NoExec, NoDev], "");
-    let sys_access = match spec.security {
-        Security::Sandbox => Access::ReadOnly,
-        Security::Insecure => Access::ReadWrite,
-    };
-    // A sysfs shows a network namespace, and only that namespace's owner may mount it.
-    if facts.ids == Ids::All || spec.network == Network::None {
-        let mut flags = vec![NoSuid, NoExec, NoDev];
-        if sys_access == Access::ReadOnly {
-            flags.push(ReadOnly);
-        }
-        mount("sysfs", "/sys", &flags, "");
-    } else {
-        steps.push(bind(Path::new("/sys"), "/sys", Kind::Directory, sys_access));
-    }
-    if facts.ids != Ids::All {
-        for device in &docker::DEVICES {
-            steps.push(bind(Path::new(device.path), device.path, Kind::File, Access::ReadWrite));
-        }
     }
 }
 
@@ -244,21 +174,6 @@ fn mount_requested(
 
 fn bind(source: &Path, target: &str, kind: Kind, access: Access) -> Step {
     Step::Bind { source: source.to_owned(), target: target.to_owned(), kind, access }
-}
-
-fn populate_dev(facts: &HostFacts, steps: &mut Vec<Step>) {
-    if facts.ids == Ids::All {
-        steps.extend(docker::DEVICES.iter().map(|device| Step::MakeDevice {
-            path: device.path.to_owned(),
-            major: device.major,
-            minor: device.minor,
-        }));
-    }
-    steps.extend(
-        docker::DEV_LINKS
-            .iter()
-            .map(|(path, to)| Step::Symlink { path: (*path).to_owned(), to: (*to).to_owned() }),
-    );
 }
 
 fn start_command(spec: &RunSpec, facts: &HostFacts, steps: &mut Vec<Step>) {

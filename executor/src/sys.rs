@@ -6,6 +6,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
+use nix::sched::CloneFlags;
 use nix::unistd::Pid;
 
 /// Which side of a fork the caller is on.
@@ -25,6 +26,50 @@ pub(crate) fn fork() -> io::Result<Side> {
     match unsafe { nix::unistd::fork() }? {
         nix::unistd::ForkResult::Parent { child } => Ok(Side::Parent(child)),
         nix::unistd::ForkResult::Child => Ok(Side::Child),
+    }
+}
+
+/// Forks into new namespaces; the child is the first process of a new pid namespace if that is among them.
+/// The process must have one thread only.
+pub(crate) fn fork_into(namespaces: CloneFlags) -> io::Result<Side> {
+    let flags = i64::from(namespaces.bits()) | i64::from(libc::SIGCHLD);
+    // SAFETY: without a stack, and without the flags that share memory, clone(2) is fork(2): the child goes
+    // on with a copy of everything. Its order of arguments differs between machines, but for the first two;
+    // all others are null. The one caller is the sandbox helper, which never starts a thread, so no lock
+    // can be held by a thread that the child lacks.
+    match check(unsafe { libc::syscall(libc::SYS_clone, flags, 0_i64, 0_i64, 0_i64, 0_i64) })? {
+        0 => Ok(Side::Child),
+        child => Ok(Side::Parent(Pid::from_raw(i32::try_from(child).unwrap_or(i32::MAX)))),
+    }
+}
+
+/// Has children that end forgotten at once, without a wait for each; one for all then waits for the last.
+pub(crate) fn let_children_go() -> io::Result<()> {
+    on_child_end(libc::SIG_IGN)
+}
+
+/// Keeps children that end until they are waited for, as is usual.
+pub(crate) fn wait_for_children() -> io::Result<()> {
+    on_child_end(libc::SIG_DFL)
+}
+
+fn on_child_end(action: libc::sighandler_t) -> io::Result<()> {
+    // SAFETY: neither action installs code of ours.
+    if unsafe { libc::signal(libc::SIGCHLD, action) } == libc::SIG_ERR {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Kills every process of this pid namespace but this one, which must be its first.
+pub(crate) fn kill_all_others() -> io::Result<()> {
+    // Anywhere else these would be other people's.
+    if nix::unistd::getpid() != Pid::from_raw(1) {
+        return Err(io::Error::other("not the first process of a sandbox"));
+    }
+    match nix::sys::signal::kill(Pid::from_raw(-1), nix::sys::signal::Signal::SIGKILL) {
+        Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

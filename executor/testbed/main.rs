@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use kiln_executor::{
-    Cancel, Exit, HostFacts, Network, Process, RunSpec, Security, Stream, helper_main, run, userns,
+    Cancel, Exit, HostFacts, Network, Process, RunSpec, Sandboxes, Security, Stream, Upcoming,
+    helper_main, userns,
 };
 use kiln_ir::GuestPath;
 
@@ -65,7 +66,6 @@ fn call() -> Result<Exit, Box<dyn std::error::Error>> {
             Stream::Stderr => std::io::stderr().write_all(bytes),
         });
     };
-    let facts = HostFacts::gather()?;
-    let helper = Path::new("/proc/self/exe");
-    Ok(run(&spec, &facts, helper, &mut on_output, &Cancel::never())?)
+    let sandboxes = Sandboxes::new("/proc/self/exe".into(), HostFacts::gather()?);
+    Ok(sandboxes.run(&spec, Upcoming::Nothing, &mut on_output, &Cancel::never())?)
 }

@@ -5,13 +5,16 @@
 mod common;
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{Bed, TESTBED, can_run, execute, is_mounted_below, process_exists, wait_until};
-use kiln_executor::{Cancel, ExecutorError, Exit, HostFacts, run};
+use common::{
+    Bed, TESTBED, can_run, execute, execute_in, is_mounted_below, process_exists, wait_until,
+};
+use kiln_executor::{
+    Cancel, ExecutorError, Exit, HostFacts, Network, RunSpec, Sandboxes, Upcoming,
+};
 use kiln_ir::GuestPath;
 
 fn check_exit(script: &str, expected: Exit) {
@@ -131,9 +134,10 @@ fn cancel_kills_everything() {
     let asked = Arc::clone(&flag);
     let cancel = Cancel::when(move || asked.load(Ordering::Relaxed));
     let mut on_output = |_, _: &[u8]| flag.store(true, Ordering::Relaxed);
-    let facts = HostFacts::gather().unwrap();
+    let sandboxes = common::sandboxes();
     let start = std::time::Instant::now();
-    let result = run(&spec, &facts, Path::new(TESTBED), &mut on_output, &cancel);
+    let result = sandboxes.run(&spec, Upcoming::Nothing, &mut on_output, &cancel);
+    drop(sandboxes);
     assert!(matches!(result, Err(ExecutorError::Cancelled)), "{result:?}");
     assert!(start.elapsed().as_secs() < 5);
     assert!(!process_exists(&word));
@@ -232,8 +236,50 @@ fn a_missing_helper_is_named() {
     if can_run() {
         let facts = HostFacts::gather().unwrap();
         let spec = Bed::new().spec("true");
-        let helper = Path::new("/no/such/helper");
-        let error = run(&spec, &facts, helper, &mut |_, _| {}, &Cancel::never()).unwrap_err();
+        let sandboxes = Sandboxes::new("/no/such/helper".into(), facts);
+        let error = execute_in(&sandboxes, &spec, Upcoming::Nothing).unwrap_err();
         assert_eq!(error.to_string(), "cannot start the sandbox helper `/no/such/helper`");
     }
+}
+
+#[test]
+fn a_spare_sandbox_serves_the_next_command() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let (sandboxes, scratch) = (common::sandboxes(), bed.fresh("shared"));
+    let run = |script: &str, network| {
+        let spec = RunSpec { scratch: scratch.clone(), network, ..bed.spec(script) };
+        let outcome = execute_in(&sandboxes, &spec, Upcoming::Another).unwrap();
+        assert_eq!(outcome.exit, Exit::Code(0), "{outcome:?}");
+        outcome.stdout.trim().to_owned()
+    };
+    // Nothing of one command's is there for the next: neither files in memory nor processes.
+    let script = "ls /dev/shm; touch /dev/shm/left; sleep 99 & cat /proc/self/mountinfo | wc -l";
+    let first = run(script, Network::Host);
+    for _ in 0..3 {
+        assert_eq!(run(script, Network::Host), first);
+    }
+    // One that does not fit is left alone.
+    assert_eq!(run("ls /sys/class/net", Network::None), "lo");
+    assert_ne!(run("readlink /proc/self/ns/net", Network::Host), "");
+    drop(sandboxes);
+    wait_until("a mount outlived its sandboxes", || !is_mounted_below(bed.dir.path()));
+}
+
+#[test]
+fn a_spare_sandbox_that_failed_says_why() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let sandboxes = common::sandboxes();
+    let spec = bed.spec("true");
+    let missing = RunSpec { scratch: bed.dir.path().join("no/such/place"), ..bed.spec("true") };
+    let error = execute_in(&sandboxes, &missing, Upcoming::Another).unwrap_err().to_string();
+    assert!(error.starts_with("cannot set up the sandbox: mount memory at"), "{error}");
+    let error = execute_in(&sandboxes, &missing, Upcoming::Nothing).unwrap_err().to_string();
+    assert!(error.starts_with("cannot set up the sandbox: mount memory at"), "{error}");
+    assert_eq!(execute_in(&sandboxes, &spec, Upcoming::Nothing).unwrap().exit, Exit::Code(0));
 }

@@ -144,7 +144,8 @@ struct Build<'a> {
 
 impl Build<'_> {
     fn solve(&self, cancel: &Cancel, narrator: &mut Narrator<'_>) -> Result<Value, EngineError> {
-        let runner = Runner::new(self.engine, self.contexts.trees.clone(), &self.request.secrets);
+        let trees = self.contexts.trees.clone();
+        let runner = Runner::new(self.engine, &self.plan.graph, trees, &self.request.secrets);
         let targets = [self.plan.target];
         let limits = Limits { jobs: self.request.jobs };
         let wanted = Request { graph: &self.plan.graph, targets: &targets, limits };

@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kiln_cache::layer::Staging;
 use kiln_cache::{CacheMountGuard, CacheMountSpec, LayerRef, Snapshot};
 use kiln_executor::{
-    Access, Cancel as RunCancel, Exit, MountSource, MountSpec, Network, Process, RunSpec, Security,
-    Writable,
+    Access, Cancel as RunCancel, Exit, MountSource, MountSpec, Network, Process, RunSpec,
+    Sandboxes, Security, Upcoming, Writable,
 };
 use kiln_ir::{
-    CacheSharing, Digest, ExecOp, GuestPath, Mount, MountAccess, MountKind, NetworkMode, SecretUse,
-    SecurityMode,
+    CacheSharing, Digest, ExecOp, Graph, GuestPath, Mount, MountAccess, MountKind, NetworkMode, Op,
+    SecretUse, SecurityMode,
 };
 use kiln_solver::{Cancel, Report, Stream};
 
@@ -37,6 +38,30 @@ struct WantedCache<'a> {
     seed: &'a Option<(usize, GuestPath)>,
 }
 
+/// What runs the commands of one build.
+#[derive(Debug)]
+pub(super) struct Commands {
+    sandboxes: Sandboxes,
+    /// How many vertices may still turn out to be commands to run.
+    left: AtomicUsize,
+}
+
+impl Commands {
+    /// For all commands of a graph.
+    pub(super) fn of(graph: &Graph, sandboxes: Sandboxes) -> Self {
+        let commands = graph.vertices().iter().filter(|vertex| matches!(vertex.op, Op::Exec(_)));
+        Self { sandboxes, left: AtomicUsize::new(commands.count()) }
+    }
+
+    /// Strikes one off: it runs now, or its layer is there already.
+    pub(super) fn one_less(&self) -> Upcoming {
+        match self.left.fetch_sub(1, Ordering::Relaxed) {
+            0 | 1 => Upcoming::Nothing,
+            _ => Upcoming::Another,
+        }
+    }
+}
+
 impl Runner<'_> {
     /// Runs the command; answers the layer that it made.
     pub(super) fn execute(
@@ -52,10 +77,9 @@ impl Runner<'_> {
         let spec = self.spec(op, root, &staging, &prepared);
         let asked = cancel.clone();
         let mut tail = Tail::default();
-        let exit = kiln_executor::run(
+        let exit = self.commands.sandboxes.run(
             &spec,
-            &self.engine.host,
-            &self.engine.helper,
+            self.commands.one_less(),
             &mut |stream, bytes| {
                 tail.add(bytes);
                 report.output(stream_of(stream), bytes);

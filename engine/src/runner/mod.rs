@@ -15,12 +15,13 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use kiln_cache::context::LocalTree;
 use kiln_cache::{LayerRef, Record, Snapshot};
-use kiln_ir::{Digest, Op, SourceOp, Vertex};
+use kiln_ir::{Digest, Graph, Op, SourceOp, Vertex};
 use kiln_solver::{Cancel, Report};
 
 pub use exec::Failed;
 pub(crate) use unpack::unpack_layer;
 
+use self::exec::Commands;
 use self::select::Selections;
 use crate::secrets::SecretSource;
 use crate::{Engine, EngineError};
@@ -58,16 +59,19 @@ pub(crate) struct Runner<'e> {
     contexts: BTreeMap<String, Arc<LocalTree>>,
     secrets: &'e BTreeMap<String, SecretSource>,
     selections: Selections,
+    commands: Commands,
 }
 
 impl<'e> Runner<'e> {
-    /// A runner over the contexts, by their names in [`kiln_ir::LocalSource`].
+    /// A runner of this graph over the contexts, by their names in [`kiln_ir::LocalSource`].
     pub(crate) fn new(
         engine: &'e Engine,
+        graph: &Graph,
         contexts: BTreeMap<String, Arc<LocalTree>>,
         secrets: &'e BTreeMap<String, SecretSource>,
     ) -> Self {
-        Self { engine, contexts, secrets, selections: Selections::default() }
+        let commands = Commands::of(graph, engine.sandboxes());
+        Self { engine, contexts, secrets, selections: Selections::default(), commands }
     }
 
     /// The layer that an op adds on top of its first input.
@@ -126,6 +130,9 @@ impl kiln_solver::Runner for Runner<'_> {
     ) -> Result<Option<Value>, EngineError> {
         if !record.layers.iter().all(|layer| self.engine.layers.contains(&layer.digest)) {
             return Ok(None);
+        }
+        if let Op::Exec(_) = vertex.op {
+            self.commands.one_less();
         }
         let mut layers = match vertex.op {
             Op::Exec(_) | Op::File(_) => inputs[0].snapshot().layers.clone(),

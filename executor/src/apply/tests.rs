@@ -29,11 +29,6 @@ impl Kernel for Fake {
         Ok(self.forks.remove(0))
     }
 
-    fn supervise(&mut self, child: i32) -> io::Result<Exit> {
-        self.log.push(format!("supervise {child}"));
-        Ok(Exit::Signal(9))
-    }
-
     fn reap(&mut self, command: i32) -> io::Result<Exit> {
         self.log.push(format!("reap {command}"));
         Ok(Exit::Code(3))
@@ -59,16 +54,15 @@ impl Kernel for Fake {
     }
 }
 
-fn command(user: &str, args: &[&str], path: &str) -> SandboxPlan {
+fn command(user: &str, args: &[&str], path: &str) -> Vec<Step> {
     let env = vec![
         ("A".to_owned(), "1".to_owned()),
         ("PATH".to_owned(), path.to_owned()),
         ("A".to_owned(), "2".to_owned()),
     ];
     let args = args.iter().map(|&arg| arg.to_owned()).collect();
-    let steps = vec![
-        Step::ForkInit,
-        Step::NewSession,
+    vec![
+        Step::NullInput,
         Step::ForkCommand,
         Step::BecomeUser {
             user: user.to_owned(),
@@ -77,45 +71,44 @@ fn command(user: &str, args: &[&str], path: &str) -> SandboxPlan {
             may_set_groups: true,
         },
         Step::Execute { args, env, cwd: "/".to_owned() },
-    ];
-    SandboxPlan { steps }
+    ]
 }
 
-fn child_of_both() -> Fake {
-    Fake { forks: vec![Fork::Child, Fork::Child], ..Fake::default() }
+fn child() -> Fake {
+    Fake { forks: vec![Fork::Child], ..Fake::default() }
 }
 
 #[test]
-fn the_helper_only_waits() {
-    let mut kernel = Fake { forks: vec![Fork::Parent(7)], ..Fake::default() };
-    assert_eq!(apply(&command("", &["x"], "/bin"), &mut kernel), Part::Helper(Exit::Signal(9)));
-    assert_eq!(kernel.log, ["supervise 7"]);
+fn a_failing_step_ends_the_frame() {
+    let mut kernel = Fake { fails: Some(("start a session", libc::EPERM)), ..Fake::default() };
+    let steps = [Step::PrivateMounts, Step::NewSession, Step::LoopbackUp];
+    let detail = String::new();
+    let fault = Fault::Step { step: "start a session".to_owned(), errno: libc::EPERM, detail };
+    assert_eq!(prepare(&steps, &mut kernel), Err(fault));
+    assert_eq!(kernel.log, ["make mounts private", "start a session"]);
 }
 
 #[test]
 fn the_first_process_reports_the_end() {
-    let mut kernel = Fake { forks: vec![Fork::Child, Fork::Parent(2)], ..Fake::default() };
-    let part = apply(&command("", &["x"], "/bin"), &mut kernel);
-    assert_eq!(part, Part::Report(Report::Ended(Exit::Code(3))));
-    assert_eq!(kernel.log, ["start a session", "reap 2"]);
+    let mut kernel = Fake { forks: vec![Fork::Parent(2)], ..Fake::default() };
+    let report = apply(&command("", &["x"], "/bin"), &mut kernel);
+    assert_eq!(report, Report::Ended(Exit::Code(3)));
+    assert_eq!(kernel.log, ["open `/dev/null`", "reap 2"]);
 }
 
 #[test]
 fn a_failing_step_ends_the_plan() {
-    let mut kernel = Fake { fails: Some(("start a session", libc::EPERM)), ..child_of_both() };
-    let part = apply(&command("", &["x"], "/bin"), &mut kernel);
-    let fault = Fault::Step {
-        step: "start a session".to_owned(),
-        errno: libc::EPERM,
-        detail: String::new(),
-    };
-    assert_eq!(part, Part::Report(Report::Failed(fault)));
-    assert_eq!(kernel.log, ["start a session"]);
+    let mut kernel = Fake { fails: Some(("open `/dev/null`", libc::EPERM)), ..child() };
+    let report = apply(&command("", &["x"], "/bin"), &mut kernel);
+    let step = "open `/dev/null`".to_owned();
+    let fault = Fault::Step { step, errno: libc::EPERM, detail: String::new() };
+    assert_eq!(report, Report::Failed(fault));
+    assert_eq!(kernel.log, ["open `/dev/null`"]);
 }
 
 #[test]
 fn the_user_is_resolved_in_the_guest() {
-    let mut kernel = Fake { passwd: Some("app:x:7:8::/home/app:/bin/sh"), ..child_of_both() };
+    let mut kernel = Fake { passwd: Some("app:x:7:8::/home/app:/bin/sh"), ..child() };
     apply(&command("app", &["/x"], "/bin"), &mut kernel);
     let identity = Identity { uid: 7, gid: 8, groups: Some(vec![8]) };
     assert_eq!(kernel.log[1], format!("{identity:?} 5 40"));
@@ -125,16 +118,16 @@ fn the_user_is_resolved_in_the_guest() {
 
 #[test]
 fn an_unmapped_user_is_named() {
-    let part = apply(&command("77", &["/x"], "/bin"), &mut child_of_both());
+    let report = apply(&command("77", &["/x"], "/bin"), &mut child());
     let fault = Fault::UnmappedId { kind: "user".to_owned(), id: 77 };
-    assert_eq!(part, Part::Report(Report::Failed(fault)));
+    assert_eq!(report, Report::Failed(fault));
 }
 
 fn check_lookup(programs: &[(&'static str, i32)], args: &[&str], code: i32, message: &str) {
-    let mut kernel = Fake { programs: programs.to_vec(), ..child_of_both() };
-    let part = apply(&command("", args, "/a:/b"), &mut kernel);
-    let report = Report::NotExecuted { code, message: message.to_owned() };
-    assert_eq!(part, Part::Report(report), "{programs:?}");
+    let mut kernel = Fake { programs: programs.to_vec(), ..child() };
+    let report = apply(&command("", args, "/a:/b"), &mut kernel);
+    let expected = Report::NotExecuted { code, message: message.to_owned() };
+    assert_eq!(report, expected, "{programs:?}");
 }
 
 #[test]

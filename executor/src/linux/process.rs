@@ -6,9 +6,11 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Gid, Uid};
-use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus};
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitOptions, WaitStatus};
 
 use crate::kernel::{Fork, Identity};
 use crate::{Exit, Resource, ResourceLimit, sys};
@@ -33,54 +35,50 @@ fn hung_up(caller: &OwnedFd) -> io::Result<bool> {
     Ok(nix::poll::poll(&mut watched, PollTimeout::ZERO)? > 0)
 }
 
-/// Waits for a child; kills it when the caller hangs up.
-pub(super) fn supervise(child: i32, caller: &OwnedFd) -> io::Result<Exit> {
-    let child = pid(child)?;
-    let watched_child = rustix::process::pidfd_open(child, PidfdFlags::empty())?;
+/// Waits for the command and reaps whatever else ends until then. When the command has ended, or the caller
+/// hangs up, kills what is left, and returns when nothing is.
+pub(super) fn reap(command: i32, caller: &OwnedFd) -> io::Result<Exit> {
+    let ended = watch(pid(command)?, caller);
+    sys::kill_all_others()?;
+    while !matches!(rustix::process::wait(WaitOptions::empty()), Err(Errno::CHILD)) {}
+    ended
+}
+
+fn watch(command: Pid, caller: &OwnedFd) -> io::Result<Exit> {
+    let mut children = SigSet::empty();
+    children.add(Signal::SIGCHLD);
+    children.thread_block()?;
+    let ends = SignalFd::with_flags(&children, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
     loop {
+        // Those that ended before now as well.
+        while let Some((ended, status)) = reap_one()? {
+            if ended == command
+                && let Some(exit) = exit_of(status)
+            {
+                return Ok(exit);
+            }
+        }
         let mut watched = [
-            PollFd::new(watched_child.as_fd(), PollFlags::POLLIN),
+            PollFd::new(ends.as_fd(), PollFlags::POLLIN),
             PollFd::new(caller.as_fd(), PollFlags::POLLIN),
         ];
         match nix::poll::poll(&mut watched, PollTimeout::NONE) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let happened = |fd: &PollFd<'_>| fd.any().unwrap_or(false);
-        if !happened(&watched[0]) && happened(&watched[1]) {
-            rustix::process::kill_process(child, rustix::process::Signal::KILL)?;
+        if watched[1].any().unwrap_or(false) {
+            return Err(io::ErrorKind::BrokenPipe.into());
         }
-        if happened(&watched[0]) || happened(&watched[1]) {
-            return wait_for(child);
-        }
+        while ends.read_signal()?.is_some() {}
     }
 }
 
-fn wait_for(child: Pid) -> io::Result<Exit> {
+/// Any child that has ended; nothing if none has.
+fn reap_one() -> io::Result<Option<(Pid, WaitStatus)>> {
     loop {
-        match rustix::process::waitpid(Some(child), WaitOptions::empty()) {
-            Ok(Some((_, status))) => {
-                if let Some(exit) = exit_of(status) {
-                    return Ok(exit);
-                }
-            }
-            Ok(None) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// Reaps every process that ends until the command does.
-pub(super) fn reap(command: i32) -> io::Result<Exit> {
-    let command = pid(command)?;
-    loop {
-        match rustix::process::wait(WaitOptions::empty()) {
-            Ok(Some((ended, status))) if ended == command => {
-                if let Some(exit) = exit_of(status) {
-                    return Ok(exit);
-                }
-            }
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(ended) => return Ok(ended),
+            Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -94,8 +92,8 @@ fn pid(raw: i32) -> io::Result<Pid> {
     Pid::from_raw(raw).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
 }
 
-/// Puts the sandbox's `/dev/null` in the place of standard input.
-pub(super) fn null_input() -> io::Result<()> {
+/// Puts `/dev/null`, as it is in this root, in the place of standard input.
+pub(crate) fn null_input() -> io::Result<()> {
     let null = std::fs::File::open("/dev/null")?;
     Ok(nix::unistd::dup2_stdin(&null)?)
 }

@@ -7,23 +7,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Access, Hidden, ResourceLimit, Writable};
 
-/// All that is done to start one command, in order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// All that is done to start one command.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxPlan {
-    /// See [`crate::plan()`] for what the order means.
+    /// What comes first, and may be made ready before the command is known.
+    pub frame: Frame,
+    /// What comes then, in order.
+    pub steps: Vec<Step>,
+}
+
+/// A sandbox without a root filesystem and a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frame {
+    /// Those that the sandbox's first process starts in.
+    pub namespaces: Vec<Namespace>,
+    /// What that process does, in order.
     pub steps: Vec<Step>,
 }
 
 /// One thing done. Paths of type `String` are the guest's, absolute; the others are the host's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
-    /// Leaves the caller's namespaces; the pid namespace only counts for children.
-    Isolate {
-        /// Those that are new.
-        namespaces: Vec<Namespace>,
-    },
-    /// Starts the sandbox's first process. The helper stays behind and waits for it.
-    ForkInit,
     /// Leaves the caller's session and terminal.
     NewSession,
     /// Keeps what is mounted here from the caller, and the reverse.
@@ -42,6 +46,12 @@ pub enum Step {
         /// The directory.
         path: PathBuf,
     },
+    /// Makes a directory that stands for the root filesystem: what is put at the guest's paths until
+    /// [`Step::MountRoot`] is put there.
+    OpenFrame {
+        /// A new directory.
+        at: PathBuf,
+    },
     /// Mounts another root filesystem outside the sandbox's and takes hold of a path in it. Snapshots
     /// are numbered in the order of these steps.
     OpenSnapshot {
@@ -58,6 +68,11 @@ pub enum Step {
     },
     /// Mounts the root filesystem, still outside.
     MountRoot(RootMount),
+    /// Moves a directory with all that is mounted there from the frame to the root filesystem.
+    AttachFrame {
+        /// The directory.
+        directory: String,
+    },
     /// Mounts one of the kernel's filesystems.
     Mount {
         /// Its type.
@@ -125,7 +140,7 @@ pub enum Step {
     /// Puts `/dev/null` in the place of standard input.
     NullInput,
     /// Starts the process that becomes the command. The first process stays behind, reaps orphans, and
-    /// ends the sandbox when the command ends.
+    /// kills what is left when the command ends.
     ForkCommand,
     /// Sets resource limits.
     SetLimits {
@@ -240,20 +255,20 @@ pub enum MountFlag {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Isolate { namespaces } => write!(f, "make namespaces {namespaces:?}"),
-            Self::ForkInit => write!(f, "start the first process"),
             Self::NewSession => write!(f, "start a session"),
             Self::PrivateMounts => write!(f, "make mounts private"),
             Self::SetHostname { name } => write!(f, "set the host name `{name}`"),
             Self::LoopbackUp => write!(f, "switch on the loopback interface"),
             Self::WriteFile(file) => write!(f, "write `{}`", file.path.display()),
             Self::HostTmpfs { path } => write!(f, "mount memory at `{}`", path.display()),
+            Self::OpenFrame { at } => write!(f, "make the directory `{}`", at.display()),
             Self::OpenSnapshot { path, .. } => {
                 write!(f, "open `{path}` of a mounted stage or image")
             }
             Self::MountRoot(root) => {
                 write!(f, "mount the root filesystem of {} layers", root.lowers.len())
             }
+            Self::AttachFrame { directory } => write!(f, "put `{directory}` in its place"),
             Self::Mount { fs, target, .. } => write!(f, "mount {fs} at `{target}`"),
             Self::Bind { source, target, .. } => {
                 write!(f, "bind `{}` to `{target}`", source.display())

@@ -1,4 +1,4 @@
-//! Plans against golden files: `testdata/executor/plan/NAME.txt`, one line a step.
+//! Plans against golden files: `testdata/executor/plan/NAME.txt`, one line a step, the frame's first.
 //!
 //! `KILN_BLESS=1` rewrites them.
 
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use kiln_ir::GuestPath;
 
 use super::*;
-use crate::{Hidden, Resource, ResourceLimit, Writable};
+use crate::{Hidden, Network, Resource, ResourceLimit, Writable};
 
 fn spec() -> RunSpec {
     RunSpec {
@@ -64,8 +64,15 @@ fn all_mounts() -> Vec<MountSpec> {
 
 /// Compares a plan's steps with the golden file of that name.
 fn check(name: &str, plan: &SandboxPlan) {
-    let lines: Vec<String> = plan.steps.iter().map(|step| format!("{step:?}\n")).collect();
-    let text = lines.concat();
+    let namespaces = format!("Frame {:?}\n", plan.frame.namespaces);
+    let line = |step: &Step| format!("{step:?}\n");
+    let (frame, steps) = (plan.frame.steps.iter().map(line), plan.steps.iter().map(line));
+    let text: String = [namespaces]
+        .into_iter()
+        .chain(frame)
+        .chain(["Command\n".to_owned()])
+        .chain(steps)
+        .collect();
     let golden: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../testdata/executor/plan")
         .join(format!("{name}.txt"));
@@ -109,8 +116,9 @@ fn every_mount() {
     let spec = RunSpec { mounts: all_mounts(), limits: vec![limit], ..spec() };
     let plan = plan(&spec, &facts(Ids::All));
     check("mounts", &plan);
-    let sent = serde_json::to_vec(&plan).unwrap();
-    assert_eq!(serde_json::from_slice::<SandboxPlan>(&sent).unwrap(), plan);
+    let sent = serde_json::to_vec(&(&plan.frame, &plan.steps)).unwrap();
+    let (frame, steps) = serde_json::from_slice::<(Frame, Vec<Step>)>(&sent).unwrap();
+    assert_eq!(SandboxPlan { frame, steps }, plan);
 }
 
 #[test]

@@ -10,7 +10,8 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use kiln_executor::{
-    Cancel, ExecutorError, Exit, HostFacts, Network, Process, RunSpec, Security, Stream, run,
+    Cancel, ExecutorError, Exit, HostFacts, Network, Process, RunSpec, Sandboxes, Security, Stream,
+    Upcoming,
 };
 use kiln_ir::GuestPath;
 use tempfile::TempDir;
@@ -110,15 +111,28 @@ impl Bed {
     }
 }
 
+/// Sandboxes on this machine.
+pub(crate) fn sandboxes() -> Sandboxes {
+    Sandboxes::new(PathBuf::from(TESTBED), HostFacts::gather().unwrap())
+}
+
 /// Runs a spec.
 pub(crate) fn execute(spec: &RunSpec) -> Result<Outcome, ExecutorError> {
+    execute_in(&sandboxes(), spec, Upcoming::Nothing)
+}
+
+/// Runs a spec in a sandbox of these.
+pub(crate) fn execute_in(
+    sandboxes: &Sandboxes,
+    spec: &RunSpec,
+    upcoming: Upcoming,
+) -> Result<Outcome, ExecutorError> {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let mut on_output = |stream, bytes: &[u8]| match stream {
         Stream::Stdout => stdout.extend_from_slice(bytes),
         Stream::Stderr => stderr.extend_from_slice(bytes),
     };
-    let facts = HostFacts::gather()?;
-    let exit = run(spec, &facts, Path::new(TESTBED), &mut on_output, &Cancel::never())?;
+    let exit = sandboxes.run(spec, upcoming, &mut on_output, &Cancel::never())?;
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     Ok(Outcome { exit, stdout: text(&stdout), stderr: text(&stderr) })
 }

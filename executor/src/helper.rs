@@ -1,0 +1,156 @@
+//! The sandbox helper: the same binary, executed again, which starts the sandboxes of one caller.
+//!
+//! It has one thread and no memory of the caller's, so that it may fork: each sandbox's first process is a
+//! copy of it in namespaces of its own. Its standard input is one end of a socket pair. A request, one
+//! message, is a [`Frame`] with three descriptors: the sandbox's socket and its two outputs. The first
+//! process makes the frame, and then waits on its socket for the [`Step`]s that lead to the command, behind
+//! their length. Reports come back by the same socket. When the caller shuts it down, or dies, the first
+//! process kills the sandbox and ends. When the request socket ends, so does the helper, after all of its
+//! sandboxes.
+
+use std::io::{self, IoSliceMut, Read as _, Write as _};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use nix::sched::CloneFlags;
+use nix::sys::signal::Signal;
+use rustix::io::Errno;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags};
+
+use crate::apply::{apply, prepare};
+use crate::linux::{Linux, null_input};
+use crate::plan::{Frame, Namespace, Step};
+use crate::report::{self, Fault, Report};
+use crate::sys;
+
+/// The helper's name, by which it knows itself and is known in lists of processes.
+pub(crate) const NAME: &str = "kiln-sandbox";
+/// The largest request, in bytes. A frame's one part of any size is `/etc/resolv.conf`.
+const REQUEST_LIMIT: usize = 128 << 10;
+
+/// A sandbox that is to be made ready.
+struct Request {
+    frame: Frame,
+    socket: UnixStream,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
+/// To be called first thing in `main`: becomes the sandbox helper, and does not return, when this
+/// process was started as one. Otherwise returns at once.
+#[expect(clippy::exit, reason = "the helper is a program of its own inside this one")]
+pub fn helper_main() {
+    if std::env::args_os().next().is_none_or(|name| name != NAME) {
+        return;
+    }
+    let code = match serve() {
+        Ok(()) => 0,
+        Err(_) => 1,
+    };
+    std::process::exit(code);
+}
+
+/// The helper's whole life; that of a sandbox's first process branches off.
+fn serve() -> io::Result<()> {
+    // Nothing in a sandbox may look into its first process: it holds the plan, with its secrets, and more
+    // capabilities than the command.
+    nix::sys::prctl::set_dumpable(false)?;
+    sys::close_inherited_descriptors()?;
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    sys::let_children_go()?;
+    let control = io::stdin().as_fd().try_clone_to_owned()?;
+    while let Some(request) = receive(control.as_fd())? {
+        match sys::fork_into(flags(&request.frame.namespaces)) {
+            Ok(sys::Side::Child) => {
+                drop(control);
+                return first_process(request);
+            }
+            Ok(sys::Side::Parent(_)) => {}
+            Err(error) => {
+                let fault = Fault::step(&"make the sandbox's namespaces", &error);
+                // A caller that is gone has no use for it.
+                drop((&request.socket).write_all(&report::encode(&Report::Failed(fault))));
+            }
+        }
+    }
+    // None of them outlives its caller, so this ends.
+    while !matches!(nix::sys::wait::wait(), Err(nix::errno::Errno::ECHILD)) {}
+    Ok(())
+}
+
+/// The next request; nothing when the caller wants no more.
+fn receive(control: BorrowedFd<'_>) -> io::Result<Option<Request>> {
+    let mut bytes = vec![0; REQUEST_LIMIT];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        let slices = &mut [IoSliceMut::new(&mut bytes)];
+        match rustix::net::recvmsg(control, slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+            Err(Errno::INTR) => {}
+            other => break other?,
+        }
+    };
+    if received.bytes == 0 {
+        return Ok(None);
+    }
+    let mut descriptors: Vec<OwnedFd> = Vec::new();
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            descriptors.extend(rights);
+        }
+    }
+    let (Ok([socket, stdout, stderr]), false) =
+        (<[OwnedFd; 3]>::try_from(descriptors), received.flags.contains(ReturnFlags::TRUNC))
+    else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    let frame = serde_json::from_slice(&bytes[..received.bytes])?;
+    Ok(Some(Request { frame, socket: socket.into(), stdout, stderr }))
+}
+
+fn flags(namespaces: &[Namespace]) -> CloneFlags {
+    namespaces.iter().fold(CloneFlags::empty(), |all, namespace| {
+        all | match namespace {
+            Namespace::Mount => CloneFlags::CLONE_NEWNS,
+            Namespace::Pid => CloneFlags::CLONE_NEWPID,
+            Namespace::Ipc => CloneFlags::CLONE_NEWIPC,
+            Namespace::Uts => CloneFlags::CLONE_NEWUTS,
+            Namespace::Cgroup => CloneFlags::CLONE_NEWCGROUP,
+            Namespace::Network => CloneFlags::CLONE_NEWNET,
+        }
+    })
+}
+
+/// The whole life of a sandbox's first process; also that of the process it forks, until that becomes the
+/// command.
+fn first_process(request: Request) -> io::Result<()> {
+    let Request { frame, mut socket, stdout, stderr } = request;
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    sys::wait_for_children()?;
+    null_input()?;
+    nix::unistd::dup2_stdout(stdout)?;
+    nix::unistd::dup2_stderr(stderr)?;
+    let mut kernel = Linux::new(socket.try_clone()?.into());
+    let report = match prepare(&frame.steps, &mut kernel) {
+        Ok(()) => match receive_steps(&mut socket)? {
+            Some(steps) => apply(&steps, &mut kernel),
+            None => return Ok(()),
+        },
+        Err(fault) => Report::Failed(fault),
+    };
+    socket.write_all(&report::encode(&report))
+}
+
+/// The steps that lead to the command; nothing when the caller has no use for this sandbox.
+fn receive_steps(socket: &mut UnixStream) -> io::Result<Option<Vec<Step>>> {
+    let mut length = [0; 8];
+    match socket.read_exact(&mut length) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        read => read?,
+    }
+    // Enough for most at once; a plan with large secrets grows it.
+    let mut steps = Vec::with_capacity(16 << 10);
+    socket.take(u64::from_le_bytes(length)).read_to_end(&mut steps)?;
+    Ok(Some(serde_json::from_slice(&steps)?))
+}

@@ -1,0 +1,278 @@
+//! The caller's end: starts sandboxes through the helper, feeds them and collects their output.
+//!
+//! The helper is started with the first sandbox, and ends with the [`Sandboxes`]. See [`crate::helper`] for
+//! what goes over the sockets.
+
+use std::io::{self, IoSlice, Read as _, Write as _};
+use std::mem::MaybeUninit;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use nix::poll::{PollFd, PollFlags};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use rustix::pipe::PipeFlags;
+
+use crate::plan::{Frame, SandboxPlan, plan};
+use crate::report::{self, Report};
+use crate::{Cancel, ExecutorError, Exit, HostFacts, RunSpec, Stream, helper};
+
+/// How often a running command's caller is asked whether it wants to go on, in milliseconds.
+const CANCEL_TICK_MS: u16 = 20;
+/// The most of the command's output that is taken at once.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// Whether the caller means to run another command like this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upcoming {
+    /// As far as it knows not.
+    Nothing,
+    /// It does, so its sandbox is made ready while this command runs.
+    Another,
+}
+
+/// Starts sandboxes. Every method may be called from any thread; dropping it waits until nothing of any
+/// sandbox is left.
+#[derive(Debug)]
+pub struct Sandboxes {
+    /// The program that begins with [`crate::helper_main`].
+    program: PathBuf,
+    facts: HostFacts,
+    /// Only to be locked when no other lock is held.
+    helper: Mutex<Option<Helper>>,
+    /// One that is ready, or will be.
+    spare: Mutex<Option<Sandbox>>,
+}
+
+#[derive(Debug)]
+struct Helper {
+    process: Child,
+    requests: OwnedFd,
+}
+
+/// A sandbox without a command.
+#[derive(Debug)]
+struct Sandbox {
+    frame: Frame,
+    socket: UnixStream,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
+impl Sandboxes {
+    /// Sandboxes on this machine. `helper` is a program whose `main` begins with
+    /// [`crate::helper_main`]: the running binary itself, as `/proc/self/exe`, or a test's stand-in. It is
+    /// not started yet.
+    #[must_use]
+    pub fn new(helper: PathBuf, facts: HostFacts) -> Self {
+        Self { program: helper, facts, helper: Mutex::default(), spare: Mutex::default() }
+    }
+
+    /// Runs one command in one sandbox. When this returns no process of the sandbox is left, but for its
+    /// first, which may still be about to end and to unmount what it mounted.
+    ///
+    /// `on_output` is called on this thread.
+    ///
+    /// # Errors
+    /// When the sandbox cannot be made or `cancel` fires; see [`ExecutorError`].
+    pub fn run(
+        &self,
+        spec: &RunSpec,
+        upcoming: Upcoming,
+        on_output: &mut dyn FnMut(Stream, &[u8]),
+        cancel: &Cancel,
+    ) -> Result<Exit, ExecutorError> {
+        let SandboxPlan { frame, steps } = plan(spec, &self.facts);
+        let steps =
+            serde_json::to_vec(&steps).map_err(|source| ExecutorError::Encode { source })?;
+        let mut sandbox = match lock(&self.spare).take_if(|spare| spare.frame == frame) {
+            Some(spare) => spare,
+            None => self.start(frame)?,
+        };
+        // A sandbox that could not be made ready takes no steps, and says why in its report.
+        let sent = sandbox
+            .socket
+            .write_all(&(steps.len() as u64).to_le_bytes())
+            .and_then(|()| sandbox.socket.write_all(&steps));
+        if upcoming == Upcoming::Another {
+            self.make_spare(&sandbox.frame);
+        }
+        let received = collect(&mut sandbox, on_output, cancel)?;
+        match report::first(&received) {
+            Some(Report::Ended(exit)) => Ok(exit),
+            Some(Report::NotExecuted { code, message }) => {
+                on_output(Stream::Stderr, format!("kiln: {message}\n").as_bytes());
+                Ok(Exit::Code(code))
+            }
+            Some(Report::Failed(fault)) => Err(fault.into()),
+            None => {
+                sent.map_err(helper_error("send the plan to the sandbox"))?;
+                Err(ExecutorError::Lost)
+            }
+        }
+    }
+
+    /// Has another sandbox made ready, unless one is. Should it fail, the run that wants it will too, and
+    /// can say so.
+    fn make_spare(&self, frame: &Frame) {
+        if lock(&self.spare).as_ref().is_some_and(|spare| spare.frame == *frame) {
+            return;
+        }
+        if let Ok(spare) = self.start(frame.clone()) {
+            drop(lock(&self.spare).replace(spare));
+        }
+    }
+
+    /// Has a sandbox made; does not wait until it is.
+    fn start(&self, frame: Frame) -> Result<Sandbox, ExecutorError> {
+        let request =
+            serde_json::to_vec(&frame).map_err(|source| ExecutorError::Encode { source })?;
+        let (socket, theirs) = UnixStream::pair().map_err(helper_error("make a socket pair"))?;
+        let pipe = || {
+            let (ours, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+            // Theirs is the command's, which expects to wait when it is full.
+            rustix::io::ioctl_fionbio(&ours, true)?;
+            Ok::<_, io::Error>((ours, theirs))
+        };
+        let (stdout, their_stdout) = pipe().map_err(helper_error("make a pipe"))?;
+        let (stderr, their_stderr) = pipe().map_err(helper_error("make a pipe"))?;
+        let mut helper = lock(&self.helper);
+        let helper = match &mut *helper {
+            Some(helper) => helper,
+            none => none.insert(self.start_helper()?),
+        };
+        let theirs = [theirs.as_fd(), their_stdout.as_fd(), their_stderr.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        ancillary.push(SendAncillaryMessage::ScmRights(&theirs));
+        let slices = [IoSlice::new(&request)];
+        rustix::net::sendmsg(&helper.requests, &slices, &mut ancillary, SendFlags::NOSIGNAL)
+            .map_err(|errno| helper_error("ask the sandbox helper for a sandbox")(errno.into()))?;
+        Ok(Sandbox { frame, socket, stdout, stderr })
+    }
+
+    fn start_helper(&self) -> Result<Helper, ExecutorError> {
+        let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+        let (requests, theirs) = rustix::net::socketpair(family, kind, SocketFlags::CLOEXEC, None)
+            .map_err(|errno| helper_error("make a socket pair")(errno.into()))?;
+        // Without an environment: that of a sandbox's first process can be seen inside.
+        let process = Command::new(&self.program)
+            .arg0(helper::NAME)
+            .env_clear()
+            .stdin(theirs)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|source| ExecutorError::SpawnHelper { path: self.program.clone(), source })?;
+        Ok(Helper { process, requests })
+    }
+}
+
+impl Drop for Sandboxes {
+    fn drop(&mut self) {
+        drop(lock(&self.spare).take());
+        let helper = self.helper.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Helper { mut process, requests }) = helper {
+            drop(requests);
+            // There is nobody to tell, and nothing to be done about it.
+            drop(process.wait());
+        }
+    }
+}
+
+/// A panic elsewhere leaves what is behind these locks as whole as before.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn helper_error(op: &'static str) -> impl FnOnce(io::Error) -> ExecutorError {
+    move |source| ExecutorError::Helper { op, source }
+}
+
+/// Hands on output until the sandbox has reported the end of the command, or is gone; returns its reports.
+fn collect(
+    sandbox: &mut Sandbox,
+    on_output: &mut dyn FnMut(Stream, &[u8]),
+    cancel: &Cancel,
+) -> Result<Vec<u8>, ExecutorError> {
+    let read_report = helper_error("read the sandbox's report");
+    sandbox.socket.set_nonblocking(true).map_err(read_report)?;
+    let mut outputs = vec![(Stream::Stdout, &sandbox.stdout), (Stream::Stderr, &sandbox.stderr)];
+    let (mut buffer, mut received) = (vec![0; CHUNK_BYTES], Vec::new());
+    let mut cancelled = false;
+    loop {
+        if !cancelled && cancel.is_cancelled() {
+            cancelled = true;
+            // One that is already gone is as good as shut down.
+            drop(sandbox.socket.shutdown(Shutdown::Write));
+        }
+        wait_for_any(&sandbox.socket, &outputs)?;
+        // What the command wrote was written before its end was reported.
+        let ended = has_ended(&mut sandbox.socket, &mut received)?;
+        let mut failed = None;
+        outputs.retain(|(stream, fd)| {
+            let more = forward(fd, &mut buffer, ended, &mut |bytes| on_output(*stream, bytes));
+            more.unwrap_or_else(|error| {
+                failed = Some(error);
+                false
+            })
+        });
+        if let Some(source) = failed {
+            return Err(helper_error("read the command's output")(source));
+        }
+        if ended {
+            return if cancelled { Err(ExecutorError::Cancelled) } else { Ok(received) };
+        }
+    }
+}
+
+fn wait_for_any(socket: &UnixStream, outputs: &[(Stream, &OwnedFd)]) -> Result<(), ExecutorError> {
+    let fds = outputs.iter().map(|(_, fd)| fd.as_fd()).chain([socket.as_fd()]);
+    let mut watched: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+    match nix::poll::poll(&mut watched, CANCEL_TICK_MS) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+        Err(error) => Err(helper_error("wait for the command's output")(error.into())),
+    }
+}
+
+/// Takes what is there of the reports; says whether the sandbox has ended. After the report of a command's
+/// end nothing of it is left; after any other the end of the socket is waited for, which comes with that of
+/// the last process that could report.
+fn has_ended(socket: &mut UnixStream, received: &mut Vec<u8>) -> Result<bool, ExecutorError> {
+    match socket.read_to_end(received) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Ok(matches!(report::first(received), Some(Report::Ended(_))))
+        }
+        // It ended without having read all that it was sent.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(true),
+        Err(error) => Err(helper_error("read the sandbox's report")(error)),
+    }
+}
+
+/// Hands on what is there of one output, a chunk or `all` of it; says whether more may come.
+fn forward(
+    fd: &OwnedFd,
+    buffer: &mut [u8],
+    all: bool,
+    on_output: &mut dyn FnMut(&[u8]),
+) -> io::Result<bool> {
+    loop {
+        match nix::unistd::read(fd, buffer) {
+            Ok(0) => return Ok(false),
+            Ok(length) => on_output(&buffer[..length]),
+            Err(nix::errno::Errno::EAGAIN) => return Ok(true),
+            Err(nix::errno::Errno::EINTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        if !all {
+            return Ok(true);
+        }
+    }
+}
