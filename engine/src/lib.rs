@@ -14,7 +14,9 @@ mod runner;
 mod secrets;
 mod settings;
 
-pub use build::{BuildRequest, Built, BuiltImage, DockerfileSource, Parameters};
+pub use build::{
+    Bases, BuildRequest, Built, BuiltImage, DockerfileSource, Parameters, PlanRequest, plan_only,
+};
 pub use engine::{Engine, EngineConfig};
 pub use error::{EngineError, ErrorKind, FailedStep, Faulty, MissingImage, Place};
 pub use export::{Destination, Output};

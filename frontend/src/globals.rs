@@ -4,12 +4,11 @@ use kiln_grammar::{Dockerfile, InstructionKind};
 use kiln_image::Platform;
 
 use crate::environment::Environment;
+use crate::epoch::EPOCH;
 use crate::expand::expand;
 use crate::lower::PROXY_ARGUMENTS;
 use crate::{BuildOptions, Diagnostic, Rule, Severity};
 
-/// The argument that sets the time of everything in the image.
-const EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// What arguments that tell the builder something begin with.
 const BUILDER_PREFIX: &str = "BUILDKIT_";
 
@@ -65,26 +64,6 @@ fn predefined(options: &BuildOptions) -> Environment {
     let stage = options.target.clone().unwrap_or_else(|| "default".to_owned());
     globals.set("TARGETSTAGE", options.build_args.get("TARGETSTAGE").cloned().unwrap_or(stage));
     globals
-}
-
-/// The time that the build argument or the Dockerfile sets, in seconds since 1970.
-pub(crate) fn epoch(
-    dockerfile: &Dockerfile,
-    globals: &Environment,
-    options: &BuildOptions,
-) -> Result<Option<i64>, Diagnostic> {
-    let given = options.build_args.get(EPOCH).map(String::as_str).or(globals.get(EPOCH));
-    let Some(text) = given.filter(|text| !text.is_empty()) else { return Ok(None) };
-    text.parse::<i64>().map(Some).map_err(|_| {
-        let message = format!("`{EPOCH}` is `{text}`, which is no number of seconds");
-        let place = dockerfile.instructions.iter().find_map(|instruction| {
-            let InstructionKind::Arg(arg) = &instruction.kind else { return None };
-            let declared = arg.declarations.iter().find(|arg| arg.name.raw == EPOCH)?;
-            Some(declared.name.span)
-        });
-        let error = Diagnostic::error(Rule::InvalidEpoch, place.unwrap_or_default(), message);
-        Diagnostic { span: place, ..error }
-    })
 }
 
 /// Warns of build arguments that nothing declares.

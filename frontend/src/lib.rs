@@ -7,6 +7,7 @@
 mod build;
 mod diagnostic;
 mod environment;
+mod epoch;
 mod expand;
 mod facts;
 mod globals;

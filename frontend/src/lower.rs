@@ -84,6 +84,6 @@ pub(crate) fn lower(
 }
 
 /// Says that something correct cannot be done yet.
-fn not_supported_yet(what: &str, span: Span) -> Diagnostic {
+pub(crate) fn not_supported_yet(what: &str, span: Span) -> Diagnostic {
     Diagnostic::error(Rule::NotSupportedYet, span, format!("{what} is not supported yet"))
 }

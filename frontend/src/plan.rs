@@ -8,7 +8,7 @@ use kiln_ir::{Graph, OpId, Origin};
 
 use crate::build::{Builder, Given};
 use crate::link::{Reference, Stage, link};
-use crate::{BuildOptions, Diagnostic, FactRequest, Facts, globals, link, onbuild};
+use crate::{BuildOptions, Diagnostic, FactRequest, Facts, epoch, globals, link, onbuild};
 
 /// How far planning came.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ pub fn plan(
     onbuild::add_triggers(&mut stages, facts)?;
     let target = link::target(&stages, options).map_err(|error| vec![error])?;
     let source_date_epoch =
-        globals::epoch(dockerfile, &globals, options).map_err(|error| vec![error])?;
+        epoch::epoch(dockerfile, &globals, &stages, options).map_err(|error| vec![error])?;
     let needed = link::needed(target, &stages, options);
     let missing = missing_facts(&stages, &needed, options, facts);
     if !missing.is_empty() {

@@ -16,7 +16,7 @@ mod text;
 mod word;
 
 pub use error::{SyntaxError, SyntaxErrorKind};
-pub use parse::{Parsed, parse, parse_trigger};
+pub use parse::{Parsed, parse, parse_trigger, parse_word};
 pub use suggest::nearest;
 pub use syntax::{
     Add, Arg, ArgDeclaration, Command, CommandLine, Copy, Directive, Dockerfile, Expose,

@@ -11,8 +11,8 @@ use crate::instruction::arguments::{self, Json};
 use crate::instruction::{self, Context, Head, Keyword};
 use crate::lines::{LogicalLine, Reader};
 use crate::syntax::{Dockerfile, Heredoc, Instruction, InstructionKind, Onbuild};
-use crate::text::Slice;
-use crate::word::{Span, Spanned};
+use crate::text::{Slice, Text};
+use crate::word::{self, Dialect, Quotes, Span, Spanned, Word};
 
 /// What [`parse`] answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +69,18 @@ pub fn parse_trigger(text: &str) -> Result<Instruction, Vec<SyntaxError>> {
         }
         _ => Err(errors),
     }
+}
+
+/// Parses one word by itself: quotes quote and variables are variables. `escape` is a backslash or a backtick.
+///
+/// # Errors
+/// The first mistake in it; spans are offsets into `text`.
+pub fn parse_word(text: &str, escape: char) -> Result<Word, SyntaxError> {
+    let mut whole = Text::at(0);
+    whole.push(text, 0);
+    let within = Span { start: 0, end: text.len() };
+    word::parse_word(whole.whole(), Dialect { escape, quotes: Quotes::Marks })
+        .map_err(|(span, cause)| SyntaxError { span, within, cause })
 }
 
 struct Parser<'s> {

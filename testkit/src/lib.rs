@@ -3,8 +3,10 @@
 //! A case is a file under `testdata/`; its golden file stands beside it. With `KILN_BLESS=1` in the
 //! environment [`check`] rewrites golden files instead of comparing them. Knows no type of Kiln's.
 
+mod comparison;
 mod golden;
 mod outside;
 
+pub use comparison::Comparison;
 pub use golden::{Case, cases, check, documents};
 pub use outside::{corpus, skipped};

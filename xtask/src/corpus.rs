@@ -1,4 +1,5 @@
-//! Compares Kiln with the reference on real input, which lies beside the project.
+//! Compares Kiln with the reference on real input, which lies beside the project: plans, words and ignore files
+//! by the tests that read them, and whole builds.
 //!
 //! What to build and what comes of it is in `../shared/corpus`; its README says how it was made. Images are
 //! read by the corpus's own `describe.py`, so that no reader of Kiln's vouches for its writer. Every build has
@@ -25,6 +26,12 @@ const MOUNT_POINTS: [&str; 3] = ["dev", "proc", "sys"];
 /// How the reference marks its lines of the history.
 const MARK: &str = " # buildkit";
 
+/// The tests that compare tables of the corpus.
+const TABLES: [&[&str]; 2] = [
+    &["-p", "kiln-ir", "-p", "kiln-frontend", "--lib", "agrees_with_the_table"],
+    &["-p", "kiln-cli", "--test", "corpus"],
+];
+
 /// How a build compares with the reference's.
 enum Verdict {
     Equal,
@@ -32,7 +39,7 @@ enum Verdict {
     NotSupportedYet,
 }
 
-/// Compares plans (the tests that read the corpus), or with `builds` whole builds: all, or those whose name
+/// Compares plans and tables of words and ignore files, or with `builds` whole builds: all, or those whose name
 /// contains `only`.
 pub(crate) fn corpus(builds: bool, only: Option<&str>) -> Result<()> {
     let top = top()?;
@@ -44,10 +51,41 @@ pub(crate) fn corpus(builds: bool, only: Option<&str>) -> Result<()> {
     if builds {
         return compare_builds(&top, &corpus.canonicalize()?, only.unwrap_or_default());
     }
-    run(Command::new("cargo")
-        .args(["test", "--locked", "-p", "kiln-grammar", "-p", "kiln-frontend"])
-        .args(["--test", "corpus", "--", "--nocapture"])
-        .current_dir(top))
+    compare_tables(&top)
+}
+
+/// Runs the tests that read the corpus, and adds up what they compared.
+fn compare_tables(top: &Path) -> Result<()> {
+    let list = tempfile::NamedTempFile::new()?;
+    let mut failed = Vec::new();
+    for arguments in TABLES {
+        let mut command = Command::new("cargo");
+        command.args(["test", "--quiet", "--locked", "--no-fail-fast"]).args(arguments);
+        let tests = command.env("KILN_COMPARED", list.path()).current_dir(top).output()?;
+        if !tests.status.success() {
+            failed
+                .push(String::from_utf8_lossy(&[tests.stdout, tests.stderr].concat()).into_owned());
+        }
+    }
+    let told = fs::read_to_string(list.path())?;
+    if told.is_empty() {
+        bail!("nothing was compared\n{}", failed.concat());
+    }
+    let sum = |word: &str| -> usize { told.lines().filter_map(|line| count(line, word)).sum() };
+    let (equal, differ, not_yet) = (sum("equal"), sum("differ"), sum("not supported yet"));
+    say(told.trim_end());
+    say(&format!("{equal} equal, {differ} differ, {not_yet} not supported yet"));
+    if !failed.is_empty() {
+        bail!("differences that no decision argues for");
+    }
+    Ok(())
+}
+
+/// The number before a word in a line such as `words.json: 900 equal, 0 differ`.
+fn count(line: &str, word: &str) -> Option<usize> {
+    // Lines that are set in tell differences.
+    let (_, counts) = line.split_once(": ").filter(|_| !line.starts_with(' '))?;
+    counts.split(", ").find_map(|part| part.strip_suffix(word)?.trim().parse().ok())
 }
 
 fn compare_builds(top: &Path, corpus: &Path, only: &str) -> Result<()> {
@@ -280,6 +318,14 @@ mod tests {
         let expected = json!({"fails": "no", "line": 3});
         assert!(compare_lines(&expected, "error: a\n --> f:2\nerror: b\n --> f:3:1\n").is_empty());
         assert_eq!(compare_lines(&expected, "error: a\n --> f:2\n").len(), 2);
+    }
+
+    #[test]
+    fn counts_are_read_from_what_tests_tell() {
+        let line = "words.json: 900 equal, 3 differ, 0 not supported yet";
+        assert_eq!([count(line, "equal"), count(line, "differ")], [Some(900), Some(3)]);
+        assert_eq!(count(line, "not supported yet"), Some(0));
+        assert_eq!(count("    id: 1 equal, 2", "equal"), None);
     }
 
     #[test]

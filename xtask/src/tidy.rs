@@ -22,7 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("registry", &["image"]),
     ("solver", &["cache", "ir"]),
     ("engine", &["cache", "executor", "frontend", "grammar", "image", "ir", "registry", "solver"]),
-    ("cli", &["engine", "frontend", "solver"]),
+    ("cli", &["engine", "frontend", "grammar", "image", "ir", "solver"]),
     ("xtask", &[]),
 ];
 

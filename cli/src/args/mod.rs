@@ -5,6 +5,7 @@
 //! where it is joined with the engine.
 
 mod build;
+mod debug;
 mod fields;
 mod images;
 mod output;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use build::{BuildArgs, Context, Network, ProgressMode, Results, Settings, Source, View};
+pub use debug::{DebugArgs, Debugged, PlanArgs};
 pub use fields::ValueError;
 pub use images::{ImagesArgs, InspectArgs, LoadArgs, SaveArgs};
 pub use output::{Destination, OutputSpec};
@@ -67,6 +69,8 @@ pub enum Command {
     Load(LoadArgs),
     /// Write images from the store to an archive
     Save(SaveArgs),
+    /// Show what Kiln makes of its input
+    Debug(DebugArgs),
 }
 
 impl LowArgs {

@@ -134,6 +134,9 @@ fn mistakes_are_named() {
         ("build -f x -", "leave out --file"),
         ("build -o - -o type=oci .", "only one --output can go to standard output"),
         ("save", "<IMAGE>..."),
+        ("debug", "Usage: kiln debug"),
+        ("debug plan", "<FILE>"),
+        ("debug plan --platform=x y", "invalid value 'x' for '--platform"),
     ] {
         let found = error(line);
         assert!(found.contains(message), "{line}: {found}");

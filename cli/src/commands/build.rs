@@ -104,7 +104,7 @@ fn request(arguments: &BuildArgs, empty: Option<&Path>) -> Result<BuildRequest, 
 }
 
 /// Values without a text are those of the environment; a variable that is not set gives none.
-fn build_args(given: &[args::BuildArg]) -> BTreeMap<String, String> {
+pub(super) fn build_args(given: &[args::BuildArg]) -> BTreeMap<String, String> {
     let value = |argument: &args::BuildArg| {
         argument.value.clone().or_else(|| std::env::var(&argument.name).ok())
     };
@@ -148,7 +148,7 @@ fn processors() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-fn stdin_dockerfile() -> Result<DockerfileSource, Failure> {
+pub(super) fn stdin_dockerfile() -> Result<DockerfileSource, Failure> {
     let mut text = String::new();
     let read = io::stdin().lock().take(MAX_STDIN_BYTES).read_to_string(&mut text);
     read.map_err(|source| EngineError::ReadFile {

@@ -1,6 +1,7 @@
 //! What each verb does: arguments to the engine's terms, results to what people and scripts read.
 
 mod build;
+mod debug;
 mod durable;
 mod images;
 mod report;
@@ -9,7 +10,7 @@ mod signals;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use kiln_cli::args::{Command, LowArgs};
+use kiln_cli::args::{Command, DebugArgs, Debugged, LowArgs};
 use kiln_cli::exit_code::ExitCode;
 use kiln_engine::{Engine, EngineConfig, EngineError, Settings};
 
@@ -43,6 +44,7 @@ pub(crate) fn run(arguments: LowArgs, is_root: bool) -> ExitCode {
         Command::Inspect(inspect) => images::inspect(&place, &inspect),
         Command::Load(load) => images::load(&place, &load),
         Command::Save(save) => images::save(&place, save),
+        Command::Debug(DebugArgs { what: Debugged::Plan(plan) }) => debug::plan(&place, &plan),
     };
     match result {
         Ok(()) => ExitCode::Success,

@@ -3,6 +3,7 @@
 mod contexts;
 mod epoch;
 mod missing;
+mod plan;
 mod request;
 
 use std::fs;
@@ -17,6 +18,7 @@ use kiln_image::{Descriptor, OciDigest, Platform};
 use kiln_ir::OpId;
 use kiln_solver::{Cancel, Event, Limits, Narrator, Report, Request, SolveError, Stream, solve};
 
+pub use plan::{Bases, PlanRequest, plan_only};
 pub use request::{BuildRequest, DockerfileSource, Parameters};
 
 use self::contexts::Contexts;
@@ -66,7 +68,8 @@ impl Engine {
         let clock = || start.elapsed();
         let mut narrator = Narrator::new(&clock, sink);
         let contexts = self.open_contexts(request)?;
-        let text = narrator.perform("[internal] load build definition", |_| load(request))?;
+        let text =
+            narrator.perform("[internal] load build definition", |_| load(&request.dockerfile))?;
         let plan = self.plan(request, &text, &contexts, &mut narrator)?;
         let build = Build { engine: self, request, plan: &plan, text: &text, contexts: &contexts };
         let solved = build.solve(cancel, &mut narrator);
@@ -232,8 +235,8 @@ impl Build<'_> {
     }
 }
 
-fn load(request: &BuildRequest) -> Result<Text, EngineError> {
-    let (file, bytes) = match &request.dockerfile {
+fn load(dockerfile: &DockerfileSource) -> Result<Text, EngineError> {
+    let (file, bytes) = match dockerfile {
         DockerfileSource::Text(text) => ("-".to_owned(), text.clone().into_bytes()),
         DockerfileSource::File(path) => {
             let bytes = fs::read(path).map_err(|source| EngineError::ReadFile {
