@@ -261,9 +261,12 @@ struct Progress {
     numbers: Numbers,
 }
 
-/// Points an error of a base's trigger at the `FROM` that runs it.
-fn place(error: Diagnostic, command: &Command<'_>) -> Diagnostic {
-    let Some(from) = command.trigger_of else { return error };
+/// Says which instruction an error is in, and points that of a base's trigger at the `FROM` that runs it.
+pub(crate) fn place(error: Diagnostic, command: &Command<'_>) -> Diagnostic {
+    let Some(from) = command.trigger_of else {
+        let within = error.within.or(error.span.map(|_| command.instruction.span));
+        return Diagnostic { within, ..error };
+    };
     let text = &command.instruction.text;
     Diagnostic {
         span: Some(from),

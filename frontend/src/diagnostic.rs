@@ -15,6 +15,9 @@ pub struct Diagnostic {
     pub message: String,
     /// The bytes to point at; nothing when the cause is outside of the file.
     pub span: Option<Span>,
+    /// The instruction or line that the cause is in, where that is more than what to point at. Its first
+    /// line is the one that other builders name.
+    pub within: Option<Span>,
     /// Further places that matter, in any order.
     pub labels: Vec<Label>,
     /// What to do about it, one sentence each.
@@ -47,9 +50,16 @@ impl Diagnostic {
             severity: Severity::Error,
             message: message.into(),
             span: Some(span),
+            within: None,
             labels: Vec::new(),
             hints: Vec::new(),
         }
+    }
+
+    /// The place by which other builders name the line.
+    #[must_use]
+    pub fn line_span(&self) -> Option<Span> {
+        self.within.or(self.span)
     }
 
     /// The same with a hint.
@@ -81,6 +91,7 @@ pub fn syntax_diagnostics(errors: &[SyntaxError]) -> Vec<Diagnostic> {
         severity: Severity::Error,
         message: error.cause.to_string(),
         span: Some(error.span),
+        within: Some(error.within),
         labels: Vec::new(),
         hints: error.hint().into_iter().collect(),
     };

@@ -19,6 +19,15 @@ pub enum FactRequest {
     },
 }
 
+impl FactRequest {
+    /// Whether two requests ask for the same, be it for different places.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let Self::ImageConfig { reference, platform, .. } = self;
+        let Self::ImageConfig { reference: other, platform: on, .. } = other;
+        (reference, platform) == (other, on)
+    }
+}
+
 /// An image as it was found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResolvedImage {

@@ -5,6 +5,7 @@
 //! Words are evaluated here and nowhere else; nothing here is executed, fetched or printed.
 
 mod build;
+mod check;
 mod diagnostic;
 mod environment;
 mod epoch;
@@ -22,6 +23,7 @@ mod rule;
 mod stage;
 mod syntax_codes;
 
+pub use check::{Check, Checked, Extent, check};
 pub use diagnostic::{Diagnostic, Label, Severity, syntax_diagnostics};
 pub use facts::{FactRequest, Facts, ResolvedImage};
 pub use kiln_image::HistoryEntry;

@@ -7,6 +7,7 @@ use kiln_image::{HistoryEntry, ImageConfig, Platform};
 use kiln_ir::{Graph, OpId, Origin};
 
 use crate::build::{Builder, Given};
+use crate::check::Settings;
 use crate::link::{Reference, Stage, link};
 use crate::{BuildOptions, Diagnostic, FactRequest, Facts, epoch, globals, link, onbuild};
 
@@ -86,6 +87,7 @@ pub fn plan(
     options: &BuildOptions,
     facts: &Facts,
 ) -> Result<Planning, Vec<Diagnostic>> {
+    Settings::of(dockerfile, options).map_err(|error| vec![error])?;
     let globals = globals::evaluate(dockerfile, options)?;
     let mut stages = link(dockerfile, &globals, options)?;
     onbuild::add_triggers(&mut stages, facts)?;

@@ -1,6 +1,6 @@
 //! The kinds of remarks, each with its stable code.
 
-use crate::syntax_codes;
+use crate::{Check, syntax_codes};
 
 /// A kind of remark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,11 +50,13 @@ pub enum Rule {
     InvalidTrigger,
     /// A `--build-arg` that nothing declares.
     UnusedBuildArgument,
+    /// Settings of the checks that make no sense.
+    InvalidCheck,
 }
 
 impl Rule {
     /// Every kind.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::NotSupportedYet,
         Self::NoStage,
         Self::BlankBase,
@@ -77,6 +79,7 @@ impl Rule {
         Self::InvalidEpoch,
         Self::InvalidTrigger,
         Self::UnusedBuildArgument,
+        Self::InvalidCheck,
     ];
 
     /// The stable name, in kebab case.
@@ -105,11 +108,13 @@ impl Rule {
             Self::InvalidEpoch => "invalid-epoch",
             Self::InvalidTrigger => "invalid-trigger",
             Self::UnusedBuildArgument => "unused-build-argument",
+            Self::InvalidCheck => "invalid-check",
         }
     }
 }
 
-/// The codes of all remarks: those of the parser's mistakes, then this crate's own.
+/// The codes of all remarks: those of the parser's mistakes, then this crate's own, then the checks.
 pub fn codes() -> impl Iterator<Item = &'static str> {
-    syntax_codes::ALL.into_iter().chain(Rule::ALL.into_iter().map(Rule::code))
+    let own = Rule::ALL.into_iter().map(Rule::code);
+    syntax_codes::ALL.into_iter().chain(own).chain(Check::ALL.into_iter().map(Check::name))
 }

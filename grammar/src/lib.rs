@@ -13,6 +13,7 @@ mod parse;
 mod suggest;
 mod syntax;
 mod text;
+mod visit;
 mod word;
 
 pub use error::{SyntaxError, SyntaxErrorKind};

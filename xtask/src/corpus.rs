@@ -27,9 +27,10 @@ const MOUNT_POINTS: [&str; 3] = ["dev", "proc", "sys"];
 const MARK: &str = " # buildkit";
 
 /// The tests that compare tables of the corpus.
-const TABLES: [&[&str]; 2] = [
+const TABLES: [&[&str]; 3] = [
     &["-p", "kiln-ir", "-p", "kiln-frontend", "--lib", "agrees_with_the_table"],
     &["-p", "kiln-cli", "--test", "corpus"],
+    &["-p", "kiln-frontend", "--test", "corpus"],
 ];
 
 /// How a build compares with the reference's.

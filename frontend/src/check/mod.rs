@@ -1,0 +1,177 @@
+//! Build checks: what is correct and yet not what it should be.
+//!
+//! [`check`] looks at all stages, or at those that a target needs, in the order of the field's own frontend:
+//! the text, the stages side by side, each `FROM`, then each instruction against the environment before it.
+//! Like that frontend it makes no remark on what follows the first error. It needs no image's config but to
+//! be sure of a remark; which ones those are, it says. Whether a remark keeps a file from being built is the
+//! file's choice.
+
+mod commands;
+mod expose;
+mod from;
+mod ignored;
+mod kind;
+mod refusal;
+mod report;
+mod settings;
+mod stages;
+mod variables;
+mod walk;
+mod workdir;
+mod written;
+
+use kiln_grammar::{Parsed, Variable, Word};
+
+pub use kind::Check;
+pub(crate) use settings::Settings;
+
+use self::refusal::Refusal;
+use self::report::Report;
+use self::walk::Walk;
+use crate::link::{Stage, link};
+use crate::{
+    BuildOptions, Diagnostic, FactRequest, Facts, globals, link as names, onbuild,
+    syntax_diagnostics,
+};
+
+/// Which stages are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All.
+    AllStages,
+    /// Those that the target needs. What shows in the text alone is told of all stages even so.
+    Target,
+}
+
+/// What came of a check.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// Remarks and errors, in source order; those without a place come first.
+    pub remarks: Vec<Diagnostic>,
+    /// What has to be known to be sure of further remarks; none is named twice.
+    pub missing: Vec<FactRequest>,
+}
+
+/// Checks a Dockerfile, be it well formed or not. `source` is the text that `parsed` was parsed from.
+#[must_use]
+pub fn check(
+    parsed: &Parsed,
+    source: &str,
+    options: &BuildOptions,
+    facts: &Facts,
+    extent: Extent,
+) -> Checked {
+    let mut errors = syntax_diagnostics(&parsed.errors);
+    let settings = match Settings::of(&parsed.dockerfile, options) {
+        Ok(settings) => settings,
+        Err(error) => {
+            errors.push(error);
+            return sorted(Checked { remarks: errors, missing: Vec::new() });
+        }
+    };
+    let mut report = Report::new(settings);
+    let subject = Subject { parsed, source, options, facts, extent };
+    let found = subject.check(&mut report);
+    if parsed.errors.is_empty() {
+        errors.extend(found);
+    }
+    let (mut remarks, missing) = report.finish();
+    remarks.append(&mut errors);
+    sorted(Checked { remarks, missing })
+}
+
+fn sorted(mut checked: Checked) -> Checked {
+    checked.remarks.sort_by_key(|remark| (remark.line_span().map(|at| at.start), remark.span));
+    checked
+}
+
+/// What is checked.
+struct Subject<'s> {
+    parsed: &'s Parsed,
+    source: &'s str,
+    options: &'s BuildOptions,
+    facts: &'s Facts,
+    extent: Extent,
+}
+
+impl Subject<'_> {
+    /// Makes all remarks, and answers the errors that the parser did not find.
+    fn check(&self, report: &mut Report) -> Vec<Diagnostic> {
+        let (dockerfile, options) = (&self.parsed.dockerfile, self.options);
+        let refusal = Refusal::of(&self.parsed.errors);
+        if refusal.is_unreadable() {
+            return Vec::new();
+        }
+        written::check(dockerfile, self.source, refusal.instruction_offset(), report);
+        if let Some(error) = refusal.instruction {
+            written::check_refused(error, self.source, report);
+            return Vec::new();
+        }
+        stages::names(dockerfile, report);
+        stages::casing(dockerfile, report);
+        stages::default_arguments(dockerfile, options, report);
+        let globals = match globals::evaluate(dockerfile, options) {
+            Ok(globals) => globals,
+            Err(errors) => return errors,
+        };
+        if !from::check(dockerfile, &globals, report) {
+            report.end();
+        }
+        let mut stages = match link(dockerfile, &globals, options) {
+            Ok(stages) => stages,
+            Err(errors) => return errors,
+        };
+        if let Err(errors) = onbuild::add_triggers(&mut stages, self.facts) {
+            return errors;
+        }
+        let wanted = match self.wanted(&stages) {
+            Ok(wanted) => wanted,
+            Err(error) => return vec![error],
+        };
+        walk::base_platforms(&stages, &wanted, self.facts, report);
+        let walk = Walk::new(&stages, options, self.facts, &globals);
+        walk.run(&wanted, refusal.word_offset(), report)
+    }
+
+    /// The stages to look at, by index.
+    fn wanted(&self, stages: &[Stage<'_>]) -> Result<Vec<bool>, Diagnostic> {
+        let target = names::target(stages, self.options)?;
+        let all = self.extent == Extent::AllStages && self.options.target.is_none();
+        if all {
+            return Ok(vec![true; stages.len()]);
+        }
+        Ok(names::needed(target, stages, self.options))
+    }
+}
+
+/// A word's variables, each name once, where it stands last.
+fn distinct_variables(word: &Word) -> Vec<&Variable> {
+    let mut distinct: Vec<&Variable> = Vec::new();
+    for variable in word.variables() {
+        if !variable.name.is_empty() && !distinct.iter().any(|one| one.name == variable.name) {
+            distinct.push(variable);
+        }
+    }
+    distinct
+}
+
+/// The case that a word is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Case {
+    Lower,
+    Upper,
+}
+
+impl Case {
+    fn apply(self, text: &str) -> String {
+        match self {
+            Self::Lower => text.to_lowercase(),
+            Self::Upper => text.to_uppercase(),
+        }
+    }
+}
+
+/// The case of all letters of a word; nothing for a mixture.
+fn cased(text: &str) -> Option<Case> {
+    [Case::Lower, Case::Upper].into_iter().find(|case| case.apply(text) == text)
+}
