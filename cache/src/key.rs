@@ -11,7 +11,7 @@ use kiln_ir::{ContentHash, ContentHasher, Digest, DigestError, Op};
 
 /// The version of what a key covers. Raised whenever the golden keys change, so that records under
 /// the old meaning are never found.
-pub const FORMAT: u64 = 1;
+pub const FORMAT: u64 = 2;
 
 /// The identity of one action: an op over the contents that it reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

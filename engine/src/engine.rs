@@ -29,7 +29,7 @@ pub struct EngineConfig {
 pub struct Engine {
     pub(crate) store: Store,
     pub(crate) layers: LayerStore,
-    settings: Settings,
+    pub(crate) settings: Settings,
     /// Made when a registry is first asked something: most builds ask nothing.
     registry: OnceLock<Client>,
     pub(crate) host: HostFacts,

@@ -87,6 +87,22 @@ pub enum EngineError {
         /// Why, and the way out.
         detail: String,
     },
+    /// An ssh agent cannot be had.
+    #[error("no ssh agent `{id}`: {detail}")]
+    Agent {
+        /// Its id.
+        id: String,
+        /// Why, and the way out.
+        detail: String,
+    },
+    /// A device of this machine's cannot be had.
+    #[error("no device `{name}`: {detail}")]
+    Device {
+        /// Its name as `vendor/class=name`.
+        name: String,
+        /// Why, and the way out.
+        detail: String,
+    },
     /// A command of the build failed.
     #[error("`{}` failed with {exit}", .args.join(" "))]
     Command {
@@ -265,6 +281,8 @@ impl EngineError {
             Self::Command { .. } | Self::Archive { .. } | Self::NoSource { .. } => ErrorKind::Step,
             Self::ReadFile { source, .. } if is_absent(source) => ErrorKind::NotFound,
             Self::Secret { .. }
+            | Self::Agent { .. }
+            | Self::Device { .. }
             | Self::NamedContext { .. }
             | Self::NoImage { .. }
             | Self::Image { .. } => ErrorKind::NotFound,

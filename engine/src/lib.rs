@@ -4,6 +4,7 @@
 //! Nothing here prints, parses arguments or decides on an exit code.
 
 mod build;
+mod devices;
 mod engine;
 mod error;
 mod export;
@@ -15,13 +16,16 @@ mod secrets;
 mod settings;
 
 pub use build::{
-    Bases, BuildRequest, Built, BuiltImage, DockerfileSource, Parameters, PlanRequest, plan_only,
+    Bases, BuildRequest, Built, BuiltImage, DockerfileSource, Parameters, PlanRequest,
+    SandboxLimits, plan_only,
 };
+pub use devices::DeviceSettings;
 pub use engine::{Engine, EngineConfig};
 pub use error::{EngineError, ErrorKind, FailedStep, Faulty, MissingImage, Place};
 pub use export::{Destination, Output};
 pub use images::{InspectedImage, ListedImage};
-pub use kiln_executor::{helper_main, userns};
+pub use kiln_executor::{Resource, ResourceLimit, helper_main, userns};
+pub use kiln_frontend::{Entitlement, RunOptions};
 pub use kiln_image::ImageRef;
 pub use kiln_ir::NetworkMode;
 pub use load::LoadedImage;

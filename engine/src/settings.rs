@@ -1,7 +1,7 @@
-//! `kiln.toml`: how registries are reached.
+//! `kiln.toml`: how registries are reached, and where devices are described.
 //!
 //! The first file that exists counts: the one the caller names, `$XDG_CONFIG_HOME/kiln/kiln.toml`
-//! (`~/.config` where the variable is unset), `/etc/kiln/kiln.toml`. The form of the `registry` tables is
+//! (`~/.config` where the variable is unset), `/etc/kiln/kiln.toml`. The form of the tables is
 //! that of BuildKit's `buildkitd.toml`.
 
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use kiln_registry::RegistryConfig;
 use serde::Deserialize;
 
 use crate::EngineError;
+use crate::devices::DeviceSettings;
 
 /// The content of a `kiln.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -19,6 +20,9 @@ pub struct Settings {
     /// By host, with the port where it is not the usual one: `docker.io`, `registry.example:5000`.
     #[serde(default)]
     pub registry: RegistryConfig,
+    /// Devices for `RUN --device`.
+    #[serde(default)]
+    pub cdi: DeviceSettings,
 }
 
 impl Settings {
@@ -91,6 +95,13 @@ mod tests {
         let mirror = settings.registry.host("mirror.example:5000");
         assert!(mirror.http && mirror.insecure);
         assert_eq!(mirror.ca, [PathBuf::from("/ca.pem")]);
+    }
+
+    #[test]
+    fn devices_have_usual_places() {
+        assert_eq!(parse("").unwrap().cdi.spec_dirs[0], Path::new("/etc/cdi"));
+        let cdi = parse("[cdi]\nspecDirs = [\"/d\"]\nautoAllowed = [\"v/c\"]\n").unwrap().cdi;
+        assert_eq!((cdi.spec_dirs, cdi.auto_allowed), (vec!["/d".into()], vec!["v/c".to_owned()]));
     }
 
     #[test]

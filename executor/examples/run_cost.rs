@@ -102,6 +102,8 @@ fn one_run(
         security: Security::Sandbox,
         mounts: Vec::new(),
         limits: Vec::new(),
+        extra_hosts: Vec::new(),
+        shm_size_bytes: None,
     };
     let exit = sandboxes.run(&spec, Upcoming::Another, &mut |_, _| {}, &Cancel::never())?;
     if exit.success() { Ok(()) } else { Err(format!("{exit:?}").into()) }

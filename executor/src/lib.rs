@@ -30,8 +30,8 @@ pub use facts::{HostFacts, Ids};
 pub use helper::helper_main;
 pub use kernel::{Fork, Identity, Kernel};
 pub use plan::{
-    FileSource, Frame, Kind, MountFlag, MountPoint, Namespace, RootMount, SandboxPlan, Step,
-    default_capabilities, plan,
+    DeviceKind, FileSource, Frame, Kind, MountFlag, MountPoint, Namespace, RootMount, SandboxPlan,
+    Step, default_capabilities, plan,
 };
 pub use sandboxes::{Sandboxes, Upcoming};
 pub use spec::{

@@ -20,7 +20,7 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
 pub(crate) use self::process::null_input;
 use crate::kernel::{Fork, Identity, Kernel};
-use crate::plan::{FileSource, Kind, MountFlag, RootMount};
+use crate::plan::{DeviceKind, FileSource, Kind, MountFlag, RootMount};
 use crate::{Access, Exit, Step, mount, sys};
 
 /// The operating system, and what the steps so far have opened.
@@ -99,12 +99,16 @@ impl Linux {
     }
 
     /// Makes a device, mode 0666, with names alone above it.
-    fn make_device(&self, path: &str, major: u32, minor: u32) -> io::Result<()> {
+    fn make_device(&self, path: &str, kind: DeviceKind, major: u32, minor: u32) -> io::Result<()> {
         let (root, path) = (self.root()?, path.trim_start_matches('/'));
         let mode = Mode::from_raw_mode(0o666);
         let device = rustix::fs::makedev(major, minor);
+        let kind = match kind {
+            DeviceKind::Character => FileType::CharacterDevice,
+            DeviceKind::Block => FileType::BlockDevice,
+        };
         // Whatever the umask takes away.
-        rustix::fs::mknodat(root, path, FileType::CharacterDevice, mode, device)?;
+        rustix::fs::mknodat(root, path, kind, mode, device)?;
         Ok(rustix::fs::chmodat(root, path, mode, AtFlags::empty())?)
     }
 
@@ -214,7 +218,9 @@ impl Kernel for Linux {
                 mount::tmpfs(&by_descriptor(&target), *size_bytes, 0o1777)
             }
             Step::Pivot => self.pivot(),
-            Step::MakeDevice { path, major, minor } => self.make_device(path, *major, *minor),
+            Step::MakeDevice { path, kind, major, minor } => {
+                self.make_device(path, *kind, *major, *minor)
+            }
             Step::Symlink { path, to } => self.symlink(path, to),
             Step::Mask { path } => self.mask(path),
             Step::Protect { path } => self.protect(path),

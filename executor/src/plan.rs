@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 
 pub use docker::default_capabilities;
 pub use step::{
-    FileSource, Frame, Kind, MountFlag, MountPoint, Namespace, RootMount, SandboxPlan, Step,
+    DeviceKind, FileSource, Frame, Kind, MountFlag, MountPoint, Namespace, RootMount, SandboxPlan,
+    Step,
 };
 
 use crate::{Access, HostFacts, Ids, MountSource, MountSpec, Process, RunSpec, Security};
@@ -102,7 +103,7 @@ fn prepare_sources(spec: &RunSpec, layout: &Layout<'_>, steps: &mut Vec<Step>) {
             }
             MountSource::Directory { .. }
             | MountSource::Tmpfs { .. }
-            | MountSource::Socket { .. } => {}
+            | MountSource::File { .. } => {}
         }
     }
 }
@@ -116,7 +117,7 @@ fn root_mount(spec: &RunSpec, layout: &Layout<'_>) -> RootMount {
     for mount in &spec.mounts {
         let kind = match mount.source {
             MountSource::Directory { .. } | MountSource::Tmpfs { .. } => Kind::Directory,
-            MountSource::Secret { .. } | MountSource::Socket { .. } => Kind::File,
+            MountSource::Secret { .. } | MountSource::File { .. } => Kind::File,
             MountSource::Snapshot { .. } => {
                 snapshots += 1;
                 Kind::OfSnapshot(snapshots - 1)
@@ -158,7 +159,7 @@ fn mount_requested(
     let target = mount.target.as_str();
     match &mount.source {
         MountSource::Directory { path, access } => bind(path, target, Kind::Directory, *access),
-        MountSource::Socket { path } => bind(path, target, Kind::File, Access::ReadWrite),
+        MountSource::File { path, access } => bind(path, target, Kind::File, *access),
         MountSource::Secret { .. } => {
             bind(&layout.secret(index), target, Kind::File, Access::ReadOnly)
         }

@@ -36,6 +36,10 @@ pub struct RunSpec {
     pub mounts: Vec<MountSpec>,
     /// Resource limits to set; what is not named keeps the caller's.
     pub limits: Vec<ResourceLimit>,
+    /// Names for `/etc/hosts` with their addresses, in order.
+    pub extra_hosts: Vec<(String, String)>,
+    /// The most that `/dev/shm` holds, in bytes; nothing for 64 MiB.
+    pub shm_size_bytes: Option<u64>,
 }
 
 /// A command, its surroundings and whose it is.
@@ -67,7 +71,7 @@ pub enum Network {
 pub enum Security {
     /// Docker's default capabilities, masked and read-only paths.
     Sandbox,
-    /// All capabilities the caller has, nothing masked, `/sys` writable.
+    /// All capabilities the caller has, nothing masked, `/sys` writable, nodes for FUSE and loop devices.
     Insecure,
 }
 
@@ -116,10 +120,12 @@ pub enum MountSource {
         /// Group, as seen inside.
         gid: u32,
     },
-    /// A socket of the host's.
-    Socket {
-        /// The socket.
+    /// Something of the host's that is no directory: a file, a socket, a device node.
+    File {
+        /// Its path.
         path: PathBuf,
+        /// Whether the command may write to it.
+        access: Access,
     },
 }
 

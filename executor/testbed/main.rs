@@ -59,6 +59,8 @@ fn call() -> Result<Exit, Box<dyn std::error::Error>> {
         security: Security::Sandbox,
         mounts: Vec::new(),
         limits: Vec::new(),
+        extra_hosts: Vec::new(),
+        shm_size_bytes: None,
     };
     let mut on_output = |stream: Stream, bytes: &[u8]| {
         drop(match stream {

@@ -176,7 +176,7 @@ impl Builder {
                 for input in inputs {
                     ids.push(self.input(input, label, given));
                 }
-                self.graph.add(op, ids, label.preparing())
+                self.graph.add(*op, ids, label.preparing())
             }
         }
     }

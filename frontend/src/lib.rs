@@ -27,7 +27,7 @@ pub use check::{Check, Checked, Extent, check};
 pub use diagnostic::{Diagnostic, Label, Severity, syntax_diagnostics};
 pub use facts::{FactRequest, Facts, ResolvedImage};
 pub use kiln_image::HistoryEntry;
-pub use options::{BuildOptions, MAIN_CONTEXT, NamedContext};
+pub use options::{BuildOptions, Entitlement, MAIN_CONTEXT, NamedContext, RunOptions};
 pub use plan::{Plan, Planning, SourceEntry, SourceMap, plan};
 pub use render::render;
 pub use rule::{Rule, codes};

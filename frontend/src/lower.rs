@@ -5,6 +5,7 @@
 
 mod command;
 mod copy;
+mod device;
 mod expose;
 mod healthcheck;
 mod mount;

@@ -1,6 +1,7 @@
 //! What the caller of a build may choose.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use kiln_image::Platform;
 use kiln_ir::NetworkMode;
@@ -25,12 +26,56 @@ pub struct BuildOptions {
     pub ignore: Vec<String>,
     /// Whether recorded results are passed over.
     pub no_cache: bool,
-    /// The network of every `RUN` that does not choose one.
-    pub network: NetworkMode,
     /// Labels put on the image last, in order.
     pub labels: Vec<(String, String)>,
+    /// What every `RUN` finds around it.
+    pub run: RunOptions,
+}
+
+/// What every `RUN` finds around it, and how far it may reach.
+#[derive(Debug, Clone, Default)]
+pub struct RunOptions {
+    /// The network of a `RUN` that does not choose one.
+    pub network: NetworkMode,
     /// The sandboxes' host name; nothing for the default.
     pub hostname: Option<String>,
+    /// Names for `/etc/hosts` with their addresses, in order.
+    pub extra_hosts: Vec<(String, String)>,
+    /// What a `RUN` may ask for beyond its sandbox; nothing for all of it, as fits a plan that nobody
+    /// means to run.
+    pub allowed: Option<BTreeSet<Entitlement>>,
+}
+
+impl RunOptions {
+    /// Whether a `RUN` may ask for this.
+    #[must_use]
+    pub fn allows(&self, entitlement: &Entitlement) -> bool {
+        self.allowed.as_ref().is_none_or(|allowed| allowed.contains(entitlement))
+    }
+}
+
+/// Something beyond the sandbox that whoever builds has to allow, by its name in `--allow`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Entitlement {
+    /// `network.host`: `RUN --network=host`.
+    NetworkHost,
+    /// `security.insecure`: `RUN --security=insecure`.
+    SecurityInsecure,
+    /// `device`: every device of the host's. Checked where the host's devices are known.
+    AnyDevice,
+    /// `device=NAME`: the devices of one name or class.
+    Device(String),
+}
+
+impl fmt::Display for Entitlement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NetworkHost => f.write_str("network.host"),
+            Self::SecurityInsecure => f.write_str("security.insecure"),
+            Self::AnyDevice => f.write_str("device"),
+            Self::Device(name) => write!(f, "device={name}"),
+        }
+    }
 }
 
 /// What a `--build-context` stands for.
@@ -60,9 +105,8 @@ impl BuildOptions {
             contexts: BTreeMap::new(),
             ignore: Vec::new(),
             no_cache: false,
-            network: NetworkMode::Default,
             labels: Vec::new(),
-            hostname: None,
+            run: RunOptions::default(),
         }
     }
 }

@@ -52,11 +52,13 @@ pub enum Rule {
     UnusedBuildArgument,
     /// Settings of the checks that make no sense.
     InvalidCheck,
+    /// A `RUN` that reaches beyond its sandbox and was not allowed to.
+    NotAllowed,
 }
 
 impl Rule {
     /// Every kind.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::NotSupportedYet,
         Self::NoStage,
         Self::BlankBase,
@@ -80,6 +82,7 @@ impl Rule {
         Self::InvalidTrigger,
         Self::UnusedBuildArgument,
         Self::InvalidCheck,
+        Self::NotAllowed,
     ];
 
     /// The stable name, in kebab case.
@@ -109,6 +112,7 @@ impl Rule {
             Self::InvalidTrigger => "invalid-trigger",
             Self::UnusedBuildArgument => "unused-build-argument",
             Self::InvalidCheck => "invalid-check",
+            Self::NotAllowed => "not-allowed",
         }
     }
 }

@@ -60,7 +60,7 @@ pub(crate) enum Input {
     /// Something that has a name.
     Named(Reference),
     /// The result of an op over an empty filesystem and further inputs.
-    Prepared(Op, Vec<Input>),
+    Prepared(Box<Op>, Vec<Input>),
 }
 
 /// A change to what a stage knows.

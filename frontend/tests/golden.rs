@@ -172,7 +172,7 @@ fn build_arguments_go_before_defaults_and_proxies_are_not_part_of_a_command() {
 fn settings_of_the_whole_build() {
     let mut options = options();
     options.no_cache = true;
-    options.network = kiln_ir::NetworkMode::None;
+    options.run.network = kiln_ir::NetworkMode::None;
     options.labels = vec![("given".to_owned(), "last".to_owned())];
     let source =
         "ARG SOURCE_DATE_EPOCH=7\nFROM a\nLABEL given=first\nRUN one\nRUN --network=host two\n";

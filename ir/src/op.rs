@@ -72,6 +72,19 @@ pub struct ExecOp {
     pub mounts: Vec<Mount>,
     /// Proxy variables, given to the command but no part of its identity.
     pub proxy_env: Vec<(String, String)>,
+    /// Devices of the host's that the command works with, in order.
+    pub devices: Vec<DeviceRequest>,
+    /// Names for `/etc/hosts` with their addresses, in order. Only the names are part of the identity.
+    pub extra_hosts: Vec<(String, String)>,
+}
+
+/// A device of the host's, by its name in the Container Device Interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceRequest {
+    /// `vendor/class=name`; `vendor/class=*` and `vendor/class` for several, as the engine resolves them.
+    pub name: String,
+    /// Whether the build fails when the host has no such device. No part of the identity.
+    pub required: bool,
 }
 
 /// A sandbox's network.
@@ -331,7 +344,19 @@ impl ContentHash for Op {
 impl ContentHash for ExecOp {
     fn content_hash(&self, h: &mut ContentHasher) {
         // Without `..`: a new field must be put in or left out on purpose.
-        let Self { args, env, cwd, user, hostname, network, security, mounts, proxy_env: _ } = self;
+        let Self {
+            args,
+            env,
+            cwd,
+            user,
+            hostname,
+            network,
+            security,
+            mounts,
+            proxy_env: _,
+            devices,
+            extra_hosts,
+        } = self;
         h.value(args);
         h.value(env);
         h.value(cwd);
@@ -340,6 +365,18 @@ impl ContentHash for ExecOp {
         h.u64(*network as u64);
         h.u64(*security as u64);
         h.value(mounts);
+        h.value(devices);
+        h.u64(extra_hosts.len() as u64);
+        for (name, _) in extra_hosts {
+            h.value(name);
+        }
+    }
+}
+
+impl ContentHash for DeviceRequest {
+    fn content_hash(&self, h: &mut ContentHasher) {
+        let Self { name, required: _ } = self;
+        h.value(name);
     }
 }
 

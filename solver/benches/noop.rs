@@ -77,6 +77,8 @@ fn add(builder: &mut GraphBuilder, index: usize, inputs: Vec<OpId>) -> OpId {
         security: SecurityMode::Sandbox,
         mounts: Vec::new(),
         proxy_env: Vec::new(),
+        devices: Vec::new(),
+        extra_hosts: Vec::new(),
     };
     builder.add(Op::Exec(exec), inputs, VertexMeta { name, ..VertexMeta::default() })
 }

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use kiln_ir::{
-    CacheSharing, CopyOp, ExecOp, FileAction, FileOp, GuestPath, ImageSource, LocalSource,
-    ModeSpec, Mount, MountAccess, MountKind, NetworkMode, OwnerSpec, SecretUse, SecurityMode,
-    SourceOp,
+    CacheSharing, CopyOp, DeviceRequest, ExecOp, FileAction, FileOp, GuestPath, ImageSource,
+    LocalSource, ModeSpec, Mount, MountAccess, MountKind, NetworkMode, OwnerSpec, SecretUse,
+    SecurityMode, SourceOp,
 };
 
 use super::*;
@@ -33,7 +33,17 @@ fn exec() -> ExecOp {
             mount(ssh()),
         ],
         proxy_env: Vec::new(),
+        devices: Vec::new(),
+        extra_hosts: Vec::new(),
     }
+}
+
+fn device(name: &str, required: bool) -> DeviceRequest {
+    DeviceRequest { name: name.to_owned(), required }
+}
+
+fn host(name: &str, address: &str) -> (String, String) {
+    (name.to_owned(), address.to_owned())
 }
 
 fn mount(kind: MountKind) -> Mount {
@@ -155,6 +165,9 @@ fn what_a_command_is_moves_its_key() {
             ("network none", with(&|op| op.network = NetworkMode::None)),
             ("network host", with(&|op| op.network = NetworkMode::Host)),
             ("security", with(&|op| op.security = SecurityMode::Insecure)),
+            ("device", with(&|op| op.devices.push(device("v/c=a", false)))),
+            ("another device", with(&|op| op.devices.push(device("v/c=b", false)))),
+            ("host name", with(&|op| op.extra_hosts.push(host("db", "10.0.0.1")))),
             ("mount gone", with(&|op| drop(op.mounts.pop()))),
             ("mounts' order", with(&|op| op.mounts.reverse())),
             ("mount's target", with(&|op| op.mounts[0].target = path("/m"))),
@@ -224,6 +237,17 @@ fn what_no_result_depends_on_leaves_a_commands_key() {
             ("secret's need", with(&|op| op.mounts[3].kind = required.clone())),
             // What is there is in the input's digest.
             ("bind's source", with(&|op| op.mounts[0].kind = moved.clone())),
+        ],
+    );
+    let reaching = |required, address: &str| {
+        let (devices, extra_hosts) = (vec![device("v/c=a", required)], vec![host("db", address)]);
+        Op::Exec(ExecOp { devices, extra_hosts, ..exec() })
+    };
+    none_differ(
+        &reaching(false, "10.0.0.1"),
+        vec![
+            ("device's need", reaching(true, "10.0.0.1")),
+            ("host's address", reaching(false, "10.0.0.2")),
         ],
     );
 }

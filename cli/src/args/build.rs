@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{BuildArg, Label, NamedContext, OutputSpec, SecretSpec, ValueError};
+use super::{BuildArg, Label, NamedContext, OutputSpec, Sandbox, SecretSpec, ValueError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -17,6 +17,9 @@ Examples:
 
   Give a step a secret that ends up in no layer:
     kiln build --secret id=token,src=$HOME/.token .
+
+  Let steps use the ssh agent, for RUN --mount=type=ssh:
+    kiln build --ssh default .
 
   Read the Dockerfile from standard input, take COPY sources from src/:
     kiln build -f - src/ < Dockerfile.dev
@@ -41,6 +44,9 @@ pub struct BuildArgs {
     /// How steps run.
     #[command(flatten)]
     pub settings: Settings,
+    /// What steps find around them.
+    #[command(flatten)]
+    pub sandbox: Sandbox,
     /// What becomes of the result.
     #[command(flatten)]
     pub results: Results,

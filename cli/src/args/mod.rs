@@ -9,6 +9,7 @@ mod debug;
 mod fields;
 mod images;
 mod output;
+mod sandbox;
 mod secret;
 mod values;
 
@@ -25,6 +26,7 @@ pub use debug::{DebugArgs, Debugged, PlanArgs};
 pub use fields::ValueError;
 pub use images::{ImagesArgs, InspectArgs, LoadArgs, SaveArgs};
 pub use output::{Destination, OutputSpec};
+pub use sandbox::{AgentSpec, Allowance, HostSpec, Sandbox, Ulimit};
 pub use secret::{SecretFrom, SecretSpec};
 pub use values::{BuildArg, Label, NamedContext};
 

@@ -7,18 +7,18 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use kiln_cli::args::{self, BuildArgs, Context, Network, OutputSpec, ProgressMode, SecretFrom};
+use kiln_cli::args::{self, BuildArgs, Context, OutputSpec, ProgressMode, SecretFrom};
 use kiln_cli::exit_code::ExitCode;
 use kiln_cli::render::{Display, on_stderr};
 use kiln_engine::{
-    BuildRequest, Built, BuiltImage, Destination, DockerfileSource, EngineError, ImageRef,
-    NetworkMode, Output, Parameters, SecretSource,
+    BuildRequest, Built, BuiltImage, Destination, DockerfileSource, EngineError, ImageRef, Output,
+    Parameters, SecretSource,
 };
 use serde_json::json;
 use tempfile::TempDir;
 
 use super::report::{note, remarks, show};
-use super::{Failure, Place, durable, print, signals};
+use super::{Failure, Place, durable, print, sandbox, signals};
 
 /// The largest Dockerfile that is read from standard input.
 const MAX_STDIN_BYTES: u64 = 64 << 20;
@@ -68,7 +68,7 @@ fn empty_context() -> Result<TempDir, EngineError> {
 
 /// `empty` is the directory for a context that is none.
 fn request(arguments: &BuildArgs, empty: Option<&Path>) -> Result<BuildRequest, Failure> {
-    let BuildArgs { context, source, settings, results, view: _ } = arguments;
+    let BuildArgs { context, source, settings, sandbox: _, results, view: _ } = arguments;
     let (context, dockerfile) = match (context, source.file.as_deref()) {
         (Context::Stdin, _) => (empty.map(Path::to_owned).unwrap_or_default(), stdin_dockerfile()?),
         (Context::Directory(dir), Some(file)) if file == "-" => (dir.clone(), stdin_dockerfile()?),
@@ -88,14 +88,12 @@ fn request(arguments: &BuildArgs, empty: Option<&Path>) -> Result<BuildRequest, 
             build_args: build_args(&source.build_args),
             labels: source.labels.iter().map(|l| (l.key.clone(), l.value.clone())).collect(),
             no_cache: settings.no_cache,
-            network: match settings.network {
-                Network::Default => NetworkMode::Default,
-                Network::Host => NetworkMode::Host,
-                Network::None => NetworkMode::None,
-            },
+            run: sandbox::run_options(settings.network, &arguments.sandbox),
         },
         named_contexts: contexts.map(|c| (c.name.clone(), c.source.clone())).collect(),
         secrets: settings.secrets.iter().map(|s| (s.id.clone(), secret(s))).collect(),
+        agents: sandbox::agents(&arguments.sandbox.agents)?,
+        limits: sandbox::limits(&arguments.sandbox),
         tags: results.tags.iter().map(|tag| name(tag)).collect::<Result<_, _>>()?,
         outputs: results.outputs.iter().map(output).collect(),
         pull: settings.pull,

@@ -5,6 +5,7 @@ mod debug;
 mod durable;
 mod images;
 mod report;
+mod sandbox;
 mod signals;
 
 use std::io::{self, Write as _};

@@ -5,12 +5,13 @@
 //!   reference mounts contexts themselves.
 //! - A cache mount makes its own first directory; the reference has a step for it, unless it is root's plain
 //!   one.
+//! - The agent called `default` goes without a name.
 //! - Names of images are without digests, and `root` is a number.
 
 use kiln_frontend::Plan;
 use kiln_ir::{
     CacheSharing, CopyOp, ExecOp, FileAction, ModeSpec, Mount, MountAccess, MountKind, NetworkMode,
-    Op, OwnerSpec, SourceOp, Vertex,
+    Op, OwnerSpec, SecurityMode, SourceOp, Vertex,
 };
 use serde_json::{Value, json};
 
@@ -18,6 +19,9 @@ use super::{bag, prune};
 
 /// Permission bits of a cache's first directory where nothing else is asked for.
 const PLAIN_DIRECTORY: u32 = 0o755;
+
+/// The agent that is meant where none is named.
+const DEFAULT_AGENT: &str = "default";
 
 /// Everything that is done, as a bag.
 pub(super) fn steps(plan: &Plan) -> Vec<Value> {
@@ -108,6 +112,10 @@ fn run(exec: &ExecOp) -> Value {
         "cwd": exec.cwd.as_str(),
         "user": exec.user,
         "network": network,
+        "security": match exec.security {
+            SecurityMode::Sandbox => "",
+            SecurityMode::Insecure => "insecure",
+        },
         "mounts": bag(exec.mounts.iter().filter_map(mount).map(prune).collect()),
         "secret_env": exec.mounts.iter().filter_map(secret_variable).collect::<Vec<_>>(),
     }))
@@ -134,13 +142,19 @@ fn mount(mount: &Mount) -> Option<Value> {
             "type": "tmpfs", "target": target, "size": size_bytes.map(|size| size.to_string())}),
         MountKind::Secret { usage, .. } if !usage.file => return None,
         MountKind::Secret { id, usage, required } => {
-            let unless_root = |id: u32| if id == 0 { Value::Null } else { json!(id) };
             json!({"type": "secret", "target": target, "id": id, "optional": !required,
                 "mode": octal(usage.mode),
                 "uid": unless_root(usage.uid), "gid": unless_root(usage.gid)})
         }
-        MountKind::Ssh { .. } => return None,
+        MountKind::Ssh { id, uid, gid, mode, required } => json!({
+            "type": "ssh", "target": target, "optional": !required, "mode": octal(*mode),
+            "id": if id == DEFAULT_AGENT { "" } else { id },
+            "uid": unless_root(*uid), "gid": unless_root(*gid)}),
     })
+}
+
+fn unless_root(id: u32) -> Value {
+    if id == 0 { Value::Null } else { json!(id) }
 }
 
 fn cache_directory(mount: &Mount) -> Option<Value> {

@@ -8,5 +8,6 @@
 
 mod exchange;
 mod identical;
+mod reach;
 mod real_input;
 mod support;

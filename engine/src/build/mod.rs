@@ -19,7 +19,7 @@ use kiln_ir::OpId;
 use kiln_solver::{Cancel, Event, Limits, Narrator, Report, Request, SolveError, Stream, solve};
 
 pub use plan::{Bases, PlanRequest, plan_only};
-pub use request::{BuildRequest, DockerfileSource, Parameters};
+pub use request::{BuildRequest, DockerfileSource, Parameters, SandboxLimits};
 
 use self::contexts::Contexts;
 use self::missing::{missing_image, place};
@@ -148,7 +148,7 @@ struct Build<'a> {
 impl Build<'_> {
     fn solve(&self, cancel: &Cancel, narrator: &mut Narrator<'_>) -> Result<Value, EngineError> {
         let trees = self.contexts.trees.clone();
-        let runner = Runner::new(self.engine, &self.plan.graph, trees, &self.request.secrets);
+        let runner = Runner::new(self.engine, &self.plan.graph, trees, self.request);
         let targets = [self.plan.target];
         let limits = Limits { jobs: self.request.jobs };
         let wanted = Request { graph: &self.plan.graph, targets: &targets, limits };
@@ -270,8 +270,8 @@ fn options(request: &BuildRequest, contexts: &Contexts) -> BuildOptions {
         contexts: contexts.named.clone(),
         ignore: contexts.ignore.clone(),
         no_cache: parameters.no_cache,
-        network: parameters.network,
         labels: parameters.labels.clone(),
+        run: parameters.run.clone(),
         ..BuildOptions::new(Platform::host())
     }
 }

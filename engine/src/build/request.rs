@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use kiln_executor::ResourceLimit;
+use kiln_frontend::RunOptions;
 use kiln_image::ImageRef;
-use kiln_ir::NetworkMode;
 
 use crate::export::Output;
 use crate::secrets::SecretSource;
@@ -23,6 +24,10 @@ pub struct BuildRequest {
     pub named_contexts: BTreeMap<String, String>,
     /// Secrets by id.
     pub secrets: BTreeMap<String, SecretSource>,
+    /// Sockets of ssh agents by id.
+    pub agents: BTreeMap<String, PathBuf>,
+    /// What every command may use up.
+    pub limits: SandboxLimits,
     /// Names for the image.
     pub tags: Vec<ImageRef>,
     /// Where the result goes besides the store.
@@ -53,6 +58,15 @@ pub struct Parameters {
     pub labels: Vec<(String, String)>,
     /// Whether recorded results are passed over.
     pub no_cache: bool,
-    /// The network of steps that do not say.
-    pub network: NetworkMode,
+    /// What every `RUN` finds around it, and how far it may reach.
+    pub run: RunOptions,
+}
+
+/// What every command of a build may use up; no part of any cache key.
+#[derive(Debug, Clone, Default)]
+pub struct SandboxLimits {
+    /// Resource limits; what is not named keeps the caller's.
+    pub resources: Vec<ResourceLimit>,
+    /// The most that `/dev/shm` holds, in bytes; nothing for 64 MiB.
+    pub shm_size_bytes: Option<u64>,
 }

@@ -17,8 +17,10 @@ use kiln_ir::{
 };
 use kiln_solver::{Cancel, Report, Stream};
 
+use super::agent::{AgentRelay, SocketMeta};
 use super::{Runner, Value};
 use crate::EngineError;
+use crate::devices::{self, DeviceEdits};
 
 /// The host name that BuildKit gives its sandboxes; programs record it in what they build.
 const HOSTNAME: &str = "buildkitsandbox";
@@ -30,6 +32,7 @@ struct Prepared {
     env: Vec<(String, String)>,
     /// Held until the command has ended.
     _caches: Vec<CacheMountGuard>,
+    agents: Vec<AgentRelay>,
 }
 
 /// A cache mount, to be taken once for all mounts of a command that name it.
@@ -126,7 +129,9 @@ impl Runner<'_> {
                 SecurityMode::Insecure => Security::Insecure,
             },
             mounts: prepared.mounts.clone(),
-            limits: Vec::new(),
+            limits: self.request.limits.resources.clone(),
+            extra_hosts: op.extra_hosts.clone(),
+            shm_size_bytes: self.request.limits.shm_size_bytes,
         }
     }
 
@@ -149,7 +154,9 @@ impl Runner<'_> {
         let scratch = staging.scratch();
         make_dir(&self.engine.sandbox_dir())?;
         let (caches, guards) = self.take_caches(op, inputs, cancel)?;
-        let mut prepared = Prepared { _caches: guards, ..Prepared::default() };
+        let DeviceEdits { env, mounts } =
+            devices::resolve(&op.devices, &self.engine.settings.cdi, &self.request.parameters.run)?;
+        let mut prepared = Prepared { mounts, env, _caches: guards, ..Prepared::default() };
         for (number, mount) in op.mounts.iter().enumerate() {
             let source = match &mount.kind {
                 MountKind::Bind { input, source, access } => MountSource::Snapshot {
@@ -183,8 +190,14 @@ impl Runner<'_> {
                         None => continue,
                     }
                 }
-                MountKind::Ssh { id, .. } => {
-                    return Err(EngineError::Unsupported { what: format!("the ssh mount `{id}`") });
+                MountKind::Ssh { id, uid, gid, mode, required } => {
+                    let Some(agent) = self.agent(id, *required)? else { continue };
+                    make_dir(&scratch)?;
+                    let meta = SocketMeta { uid: *uid, gid: *gid, mode: *mode };
+                    let relay = AgentRelay::start(agent, &scratch, &format!("ssh-{number}"), meta)?;
+                    let source = relay.source();
+                    prepared.agents.push(relay);
+                    source
                 }
             };
             prepared.mounts.push(MountSpec { target: mount.target.clone(), source });
@@ -223,6 +236,16 @@ impl Runner<'_> {
         engine.write_subtree(snapshot, path, dir).map_err(io::Error::other)
     }
 
+    /// The socket of an agent; nothing when it was not given and need not be.
+    fn agent(&self, id: &str, required: bool) -> Result<Option<&Path>, EngineError> {
+        let given = self.request.agents.get(id).map(PathBuf::as_path);
+        if given.is_none() && required {
+            let detail = format!("the build was not given it; add `--ssh {id}`");
+            return Err(EngineError::Agent { id: id.to_owned(), detail });
+        }
+        Ok(given)
+    }
+
     fn secret(
         &self,
         id: &str,
@@ -230,7 +253,7 @@ impl Runner<'_> {
         required: bool,
         env: &mut Vec<(String, String)>,
     ) -> Result<Option<MountSource>, EngineError> {
-        let Some(source) = self.secrets.get(id) else {
+        let Some(source) = self.request.secrets.get(id) else {
             if !required {
                 return Ok(None);
             }

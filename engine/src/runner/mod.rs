@@ -3,6 +3,7 @@
 //! A value is a snapshot, or a context that is open. What a COPY selects of either is found once and kept
 //! for the length of the build, so that the key and the copy rest on the same walk.
 
+mod agent;
 mod exec;
 mod file;
 mod select;
@@ -23,8 +24,7 @@ pub(crate) use unpack::unpack_layer;
 
 use self::exec::Commands;
 use self::select::Selections;
-use crate::secrets::SecretSource;
-use crate::{Engine, EngineError};
+use crate::{BuildRequest, Engine, EngineError};
 
 /// What a vertex gives to those that read it.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ impl Value {
 pub(crate) struct Runner<'e> {
     engine: &'e Engine,
     contexts: BTreeMap<String, Arc<LocalTree>>,
-    secrets: &'e BTreeMap<String, SecretSource>,
+    request: &'e BuildRequest,
     selections: Selections,
     commands: Commands,
 }
@@ -68,10 +68,10 @@ impl<'e> Runner<'e> {
         engine: &'e Engine,
         graph: &Graph,
         contexts: BTreeMap<String, Arc<LocalTree>>,
-        secrets: &'e BTreeMap<String, SecretSource>,
+        request: &'e BuildRequest,
     ) -> Self {
         let commands = Commands::of(graph, engine.sandboxes());
-        Self { engine, contexts, secrets, selections: Selections::default(), commands }
+        Self { engine, contexts, request, selections: Selections::default(), commands }
     }
 
     /// The layer that an op adds on top of its first input.

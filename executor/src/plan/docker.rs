@@ -1,20 +1,49 @@
 //! What Docker's containers have by default: capabilities, hidden paths, devices and links.
 
+use super::DeviceKind;
+use crate::RunSpec;
+
 /// A node of `/dev`, mode 0666 and root's.
 pub(super) struct Device {
     pub(super) path: &'static str,
+    pub(super) kind: DeviceKind,
     pub(super) major: u32,
     pub(super) minor: u32,
 }
 
+const fn character(path: &'static str, major: u32, minor: u32) -> Device {
+    Device { path, kind: DeviceKind::Character, major, minor }
+}
+
+const fn loop_device(path: &'static str, minor: u32) -> Device {
+    Device { path, kind: DeviceKind::Block, major: 7, minor }
+}
+
+/// The most that `/dev/shm` holds.
+pub(super) const SHM_SIZE_BYTES: u64 = 64 << 20;
+
 /// The character devices of every container.
 pub(super) const DEVICES: [Device; 6] = [
-    Device { path: "/dev/null", major: 1, minor: 3 },
-    Device { path: "/dev/zero", major: 1, minor: 5 },
-    Device { path: "/dev/full", major: 1, minor: 7 },
-    Device { path: "/dev/random", major: 1, minor: 8 },
-    Device { path: "/dev/urandom", major: 1, minor: 9 },
-    Device { path: "/dev/tty", major: 5, minor: 0 },
+    character("/dev/null", 1, 3),
+    character("/dev/zero", 1, 5),
+    character("/dev/full", 1, 7),
+    character("/dev/random", 1, 8),
+    character("/dev/urandom", 1, 9),
+    character("/dev/tty", 5, 0),
+];
+
+/// What an insecure sandbox has besides, as BuildKit's has.
+pub(super) const INSECURE_DEVICES: [Device; 10] = [
+    character("/dev/fuse", 10, 229),
+    character("/dev/loop-control", 10, 237),
+    loop_device("/dev/loop0", 0),
+    loop_device("/dev/loop1", 1),
+    loop_device("/dev/loop2", 2),
+    loop_device("/dev/loop3", 3),
+    loop_device("/dev/loop4", 4),
+    loop_device("/dev/loop5", 5),
+    loop_device("/dev/loop6", 6),
+    loop_device("/dev/loop7", 7),
 ];
 
 /// The symbolic links of every container's `/dev`.
@@ -59,14 +88,18 @@ pub fn default_capabilities() -> u64 {
 }
 
 /// The text of a container's `/etc/hosts`.
-pub(super) fn hosts(hostname: &str) -> Vec<u8> {
+pub(super) fn hosts(spec: &RunSpec) -> Vec<u8> {
+    let extra: String =
+        spec.extra_hosts.iter().map(|(name, address)| format!("{address}\t{name}\n")).collect();
+    let hostname = &spec.hostname;
     format!(
         "127.0.0.1\tlocalhost {hostname}\n\
          ::1\tlocalhost ip6-localhost ip6-loopback\n\
          fe00::0\tip6-localnet\n\
          ff00::0\tip6-mcastprefix\n\
          ff02::1\tip6-allnodes\n\
-         ff02::2\tip6-allrouters\n"
+         ff02::2\tip6-allrouters\n\
+         {extra}"
     )
     .into_bytes()
 }

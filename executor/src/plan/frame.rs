@@ -20,7 +20,7 @@ pub(super) fn plan(spec: &RunSpec, facts: &HostFacts, layout: &Layout<'_>) -> Fr
     write_files(spec, facts, layout, &mut steps);
     steps.push(Step::OpenFrame { at: layout.frame() });
     mount_kernel_filesystems(spec, facts, &mut steps);
-    populate_dev(facts, &mut steps);
+    populate_dev(spec.security, facts, &mut steps);
     if spec.security == Security::Sandbox {
         steps.extend(docker::MASKED.iter().map(|&path| Step::Mask { path: path.to_owned() }));
         steps.extend(docker::READ_ONLY.iter().map(|&path| Step::Protect { path: path.to_owned() }));
@@ -42,8 +42,7 @@ fn write_files(spec: &RunSpec, facts: &HostFacts, layout: &Layout<'_>, steps: &m
         Network::Host => facts.resolv_conf.clone(),
         Network::None => Vec::new(),
     };
-    let files =
-        [(layout.resolv_conf(), resolv_conf), (layout.hosts(), docker::hosts(&spec.hostname))];
+    let files = [(layout.resolv_conf(), resolv_conf), (layout.hosts(), docker::hosts(spec))];
     steps.extend(files.map(|(path, content)| {
         Step::WriteFile(FileSource { path, content: content.into(), mode: 0o644, uid: 0, gid: 0 })
     }));
@@ -68,7 +67,9 @@ fn mount_kernel_filesystems(spec: &RunSpec, facts: &HostFacts, steps: &mut Vec<S
         "newinstance,ptmxmode=0666,mode=0620,gid=5"
     };
     mount("devpts", "/dev/pts", &[NoSuid, NoExec], terminals);
-    mount("tmpfs", "/dev/shm", &[NoSuid, NoExec, NoDev], "mode=1777,size=65536k");
+    let shm_size_bytes = spec.shm_size_bytes.unwrap_or(docker::SHM_SIZE_BYTES);
+    let shm = format!("mode=1777,size={shm_size_bytes}");
+    mount("tmpfs", "/dev/shm", &[NoSuid, NoExec, NoDev], &shm);
     mount("mqueue", "/dev/mqueue", &[NoSuid, NoExec, NoDev], "");
     let sys_access = match spec.security {
         Security::Sandbox => Access::ReadOnly,
@@ -91,10 +92,15 @@ fn mount_kernel_filesystems(spec: &RunSpec, facts: &HostFacts, steps: &mut Vec<S
     }
 }
 
-fn populate_dev(facts: &HostFacts, steps: &mut Vec<Step>) {
+fn populate_dev(security: Security, facts: &HostFacts, steps: &mut Vec<Step>) {
     if facts.ids == Ids::All {
-        steps.extend(docker::DEVICES.iter().map(|device| Step::MakeDevice {
+        let more = match security {
+            Security::Sandbox => &[][..],
+            Security::Insecure => &docker::INSECURE_DEVICES,
+        };
+        steps.extend(docker::DEVICES.iter().chain(more).map(|device| Step::MakeDevice {
             path: device.path.to_owned(),
+            kind: device.kind,
             major: device.major,
             minor: device.minor,
         }));

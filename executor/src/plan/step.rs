@@ -111,10 +111,12 @@ pub enum Step {
     },
     /// Makes the root filesystem the root, and lets go of the host's.
     Pivot,
-    /// Makes a character device, mode 0666.
+    /// Makes a device node, mode 0666.
     MakeDevice {
         /// Where.
         path: String,
+        /// Whether it is read in characters or in blocks.
+        kind: DeviceKind,
         /// Its driver.
         major: u32,
         /// Its unit.
@@ -211,6 +213,14 @@ pub enum Kind {
     File,
     /// The same as what an earlier [`Step::OpenSnapshot`] took hold of.
     OfSnapshot(usize),
+}
+
+/// The two kinds of device nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "mknod(2) says what each is")]
+pub enum DeviceKind {
+    Character,
+    Block,
 }
 
 /// A file to be written on the host's side.

@@ -26,6 +26,8 @@ fn spec() -> RunSpec {
         security: Security::Sandbox,
         mounts: Vec::new(),
         limits: Vec::new(),
+        extra_hosts: Vec::new(),
+        shm_size_bytes: None,
     }
 }
 
@@ -57,7 +59,10 @@ fn all_mounts() -> Vec<MountSpec> {
             "/run/secrets/key",
             MountSource::Secret { content: Hidden(b"hush".to_vec()), mode: 0o400, uid: 1, gid: 2 },
         ),
-        mount("/run/agent", MountSource::Socket { path: "/run/user/agent".into() }),
+        mount(
+            "/run/agent",
+            MountSource::File { path: "/run/user/agent".into(), access: Access::ReadWrite },
+        ),
         mount("/dev/made-there", MountSource::Tmpfs { size_bytes: None }),
     ]
 }

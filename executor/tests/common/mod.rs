@@ -102,6 +102,8 @@ impl Bed {
             security: Security::Sandbox,
             mounts: Vec::new(),
             limits: Vec::new(),
+            extra_hosts: Vec::new(),
+            shm_size_bytes: None,
         }
     }
 

@@ -251,7 +251,7 @@ fn inline_source(
     let action =
         FileAction::Mkfile { path: path.clone(), mode: HEREDOC_MODE, owner: None, content };
     let op = Op::File(FileOp { actions: vec![action] });
-    Ok((path, Input::Prepared(op, Vec::new())))
+    Ok((path, Input::Prepared(Box::new(op), Vec::new())))
 }
 
 fn blank_copy(input: usize, source: &str, common: &Common) -> CopyOp {

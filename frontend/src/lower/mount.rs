@@ -17,20 +17,28 @@ const CACHE_NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
 const SECRETS: &str = "/run/secrets";
 /// Permission bits of a secret's file.
 const SECRET_MODE: u32 = 0o400;
+/// Where agents' sockets appear that name no place, but for a number.
+const AGENTS: &str = "/run/buildkit/ssh_agent";
+/// The agent that a mount without an `id` means.
+const DEFAULT_AGENT: &str = "default";
+/// Permission bits of an agent's socket.
+const AGENT_MODE: u32 = 0o600;
 /// Permission bits of a new cache directory.
 const CACHE_MODE: u32 = 0o755;
 
-/// Lowers one mount; what it reads is appended to `inputs`, the step's inputs from index 1 on.
+/// Lowers one mount; what it reads is appended to `inputs`, the step's inputs from index 1 on. `sockets` is
+/// the number of the step's ssh mounts before this one.
 pub(super) fn lower(
     flag: &MountFlag,
     inputs: &mut Vec<Input>,
+    sockets: usize,
     scope: &Scope<'_>,
 ) -> Result<Mount, Vec<Diagnostic>> {
     let options = read(flag, scope)?;
     let from = from(flag, scope).map_err(|error| vec![error])?;
     let lowered = match options.kind {
         Kind::Secret => secret(&options, from.as_ref(), flag.span),
-        Kind::Ssh => Err(not_supported_yet("a mount of type `ssh`", flag.span)),
+        Kind::Ssh => ssh(&options, from.as_ref(), sockets, flag.span),
         Kind::Tmpfs => Ok(MountKind::Tmpfs { size_bytes: options.size_bytes.filter(|n| *n > 0) })
             .and_then(|kind| Ok(Mount { target: target(&options, flag.span, scope)?, kind })),
         Kind::Bind => bind(&options, from, flag.span, inputs, scope),
@@ -156,6 +164,34 @@ fn secret(
     Ok(Mount { target, kind: MountKind::Secret { id, usage, required: options.required } })
 }
 
+fn ssh(
+    options: &MountOptions,
+    from: Option<&Reference>,
+    sockets: usize,
+    span: Span,
+) -> Result<Mount, Diagnostic> {
+    let refused = |what| Err(Diagnostic::error(Rule::InvalidMount, span, what));
+    if from.is_some() {
+        return refused("an ssh agent has no `from`");
+    }
+    if !options.source.is_empty() {
+        return refused("an ssh agent has no `source`; name it by its `id`");
+    }
+    let default = format!("{AGENTS}.{sockets}");
+    let given = Some(&options.target).filter(|target| !target.is_empty());
+    let FileInfo { mode, uid, gid } = options.file;
+    let id = if options.id.is_empty() { DEFAULT_AGENT } else { &options.id };
+    let kind = MountKind::Ssh {
+        id: id.to_owned(),
+        uid: uid.unwrap_or(0),
+        gid: gid.unwrap_or(0),
+        mode: mode.unwrap_or(AGENT_MODE),
+        required: options.required,
+    };
+    // As a secret's, its target is relative to the root.
+    Ok(Mount { target: path(&GuestPath::root(), given.unwrap_or(&default), span)?, kind })
+}
+
 /// A filesystem to mount from. Contexts are read by copies only, so what is wanted of one is copied to
 /// the same place of an empty filesystem first.
 fn readable(from: Reference, source: &GuestPath, scope: &Scope<'_>) -> Input {
@@ -175,7 +211,7 @@ fn readable(from: Reference, source: &GuestPath, scope: &Scope<'_>) -> Input {
         ignore: scope.ignore_of(&name),
     };
     let op = Op::File(FileOp { actions: vec![FileAction::Copy(copy)] });
-    Input::Prepared(op, vec![Input::Named(Reference::Context(name))])
+    Input::Prepared(Box::new(op), vec![Input::Named(Reference::Context(name))])
 }
 
 /// A path's shortest form, relative ones staying so.

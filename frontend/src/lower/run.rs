@@ -6,14 +6,16 @@ use kiln_ir::{
     SecurityMode,
 };
 
-use super::{Scope, command, mount, not_supported_yet};
+use super::{Scope, command, device, mount};
 use crate::stage::{Effect, Input, Step};
-use crate::{Diagnostic, Rule};
+use crate::{Diagnostic, Entitlement, Rule};
 
 /// Where a script with an interpreter of its own appears.
 const PIPES: &str = "/dev/pipes";
 /// Permission bits of such a script.
 const SCRIPT_MODE: u32 = 0o755;
+/// The variable by which programs find an ssh agent.
+const AGENT: &str = "SSH_AUTH_SOCK";
 /// The build argument that sets the sandbox's host name.
 const HOSTNAME: &str = "BUILDKIT_SANDBOX_HOSTNAME";
 /// Build arguments that commands see without being declared.
@@ -40,15 +42,20 @@ pub(super) fn lower(
     let mut inputs = Vec::new();
     let mut mounts = Vec::new();
     for flag in &run.mounts {
-        match mount::lower(flag, &mut inputs, scope) {
+        match mount::lower(flag, &mut inputs, sockets(&mounts), scope) {
             Ok(mount) => mounts.push(mount),
             Err(found) => errors.extend(found),
         }
     }
-    errors
-        .extend(run.devices.first().map(|device| not_supported_yet("`RUN --device`", device.span)));
+    let mut devices = Vec::new();
+    for flag in &run.devices {
+        match device::lower(flag) {
+            Ok(device) => devices.push(device),
+            Err(error) => errors.push(error),
+        }
+    }
     let network = network(run.network.as_ref(), scope).map_err(|error| errors.push(error));
-    let security = security(run.security.as_ref()).map_err(|error| errors.push(error));
+    let security = security(run.security.as_ref(), scope).map_err(|error| errors.push(error));
     let (Ok(network), Ok(security), true) = (network, security, errors.is_empty()) else {
         return Err(errors);
     };
@@ -66,7 +73,7 @@ pub(super) fn lower(
     let created_by = format!("RUN {}{}", arguments(scope), args.join(" "));
     let exec = ExecOp {
         args,
-        env: scope.state.environment.pairs().to_vec(),
+        env: environment(&mounts, scope),
         cwd: scope.state.cwd.clone(),
         user: scope.state.config.config.user.clone(),
         hostname: hostname(scope),
@@ -74,9 +81,28 @@ pub(super) fn lower(
         security,
         mounts,
         proxy_env: proxies(scope),
+        devices,
+        extra_hosts: scope.options.run.extra_hosts.clone(),
     };
     let step = Some(Step { op: Op::Exec(exec), inputs });
     Ok(Effect { created_by: Some(created_by), changes: Vec::new(), step })
+}
+
+/// How many agents' sockets there are.
+fn sockets(mounts: &[Mount]) -> usize {
+    mounts.iter().filter(|mount| matches!(mount.kind, MountKind::Ssh { .. })).count()
+}
+
+/// The command's variables. It finds the first agent by one of them, unless the Dockerfile sets that itself.
+fn environment(mounts: &[Mount], scope: &Scope<'_>) -> Vec<(String, String)> {
+    let mut env = scope.state.environment.pairs().to_vec();
+    let agent = mounts.iter().find(|mount| matches!(mount.kind, MountKind::Ssh { .. }));
+    if let Some(agent) = agent
+        && scope.state.environment.get(AGENT).is_none()
+    {
+        env.push((AGENT.to_owned(), agent.target.as_str().to_owned()));
+    }
+    env
 }
 
 /// The command, and the here document to be made a file when that is what runs.
@@ -107,7 +133,7 @@ fn script_file(document: &Heredoc) -> Result<Input, Diagnostic> {
         owner: None,
         content: document.text().into_bytes(),
     };
-    Ok(Input::Prepared(Op::File(FileOp { actions: vec![action] }), Vec::new()))
+    Ok(Input::Prepared(Box::new(Op::File(FileOp { actions: vec![action] })), Vec::new()))
 }
 
 fn pipes(input: usize) -> Result<Mount, Diagnostic> {
@@ -124,22 +150,43 @@ fn guest_path(text: &str) -> Result<GuestPath, Diagnostic> {
 }
 
 fn network(flag: Option<&Spanned<String>>, scope: &Scope<'_>) -> Result<NetworkMode, Diagnostic> {
-    let Some(flag) = flag else { return Ok(scope.options.network) };
+    let Some(flag) = flag else { return Ok(scope.options.run.network) };
     match flag.node.as_str() {
-        "default" => Ok(scope.options.network),
+        "default" => Ok(scope.options.run.network),
         "none" => Ok(NetworkMode::None),
-        "host" => Ok(NetworkMode::Host),
+        "host" => {
+            allowed("network", flag, Entitlement::NetworkHost, scope)?;
+            Ok(NetworkMode::Host)
+        }
         other => Err(invalid("network", other, flag, &["default", "none", "host"])),
     }
 }
 
-fn security(flag: Option<&Spanned<String>>) -> Result<SecurityMode, Diagnostic> {
+fn security(flag: Option<&Spanned<String>>, scope: &Scope<'_>) -> Result<SecurityMode, Diagnostic> {
     let Some(flag) = flag else { return Ok(SecurityMode::Sandbox) };
     match flag.node.as_str() {
         "sandbox" => Ok(SecurityMode::Sandbox),
-        "insecure" => Err(not_supported_yet("`RUN --security=insecure`", flag.span)),
+        "insecure" => {
+            allowed("security", flag, Entitlement::SecurityInsecure, scope)?;
+            Ok(SecurityMode::Insecure)
+        }
         other => Err(invalid("security", other, flag, &["sandbox", "insecure"])),
     }
+}
+
+/// Refuses what reaches beyond the sandbox and was not allowed.
+fn allowed(
+    name: &str,
+    flag: &Spanned<String>,
+    entitlement: Entitlement,
+    scope: &Scope<'_>,
+) -> Result<(), Diagnostic> {
+    if scope.options.run.allows(&entitlement) {
+        return Ok(());
+    }
+    let message = format!("`--{name}={}` is not allowed in this build", flag.node);
+    Err(Diagnostic::error(Rule::NotAllowed, flag.span, message)
+        .hint(format!("if you trust this Dockerfile, build with `--allow {entitlement}`")))
 }
 
 fn invalid(name: &str, value: &str, flag: &Spanned<String>, known: &[&str]) -> Diagnostic {
@@ -150,7 +197,7 @@ fn invalid(name: &str, value: &str, flag: &Spanned<String>, known: &[&str]) -> D
 }
 
 fn hostname(scope: &Scope<'_>) -> Option<String> {
-    scope.options.build_args.get(HOSTNAME).or(scope.options.hostname.as_ref()).cloned()
+    scope.options.build_args.get(HOSTNAME).or(scope.options.run.hostname.as_ref()).cloned()
 }
 
 /// Proxy variables that the Dockerfile does not set itself.

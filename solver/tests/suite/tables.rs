@@ -108,5 +108,7 @@ pub(crate) fn exec(name: &str) -> Op {
         security: SecurityMode::Sandbox,
         mounts: Vec::new(),
         proxy_env: Vec::new(),
+        devices: Vec::new(),
+        extra_hosts: Vec::new(),
     })
 }
