@@ -5,7 +5,7 @@
 //! | 0 | `Success` | everything asked for was done |
 //! | 1 | `StepFailed` | a step of the build failed, such as a `RUN` command or a `COPY` without source |
 //! | 2 | `Usage` | the command line, an environment variable or `kiln.toml` makes no sense |
-//! | 3 | `Dockerfile` | the Dockerfile is invalid, or uses what is not supported |
+//! | 3 | `Dockerfile` | the Dockerfile is invalid, uses what is not supported, or did not pass its checks |
 //! | 4 | `NotFound` | an image, a file or a secret that was named does not exist |
 //! | 5 | `Network` | a registry could not be reached, refused, or answered with nonsense |
 //! | 6 | `Store` | the store or another place to write to failed: a full disk, say |
@@ -26,7 +26,7 @@ pub enum ExitCode {
     StepFailed = 1,
     /// The command line, an environment variable or the configuration makes no sense.
     Usage = 2,
-    /// The Dockerfile is invalid, or uses what is not supported.
+    /// The Dockerfile is invalid, uses what is not supported, or did not pass its checks.
     Dockerfile = 3,
     /// An image, a file or a secret that was named does not exist.
     NotFound = 4,
@@ -67,7 +67,9 @@ impl ExitCode {
             Self::Success => "done",
             Self::StepFailed => "a step of the build failed",
             Self::Usage => "the command line or the configuration makes no sense",
-            Self::Dockerfile => "the Dockerfile is invalid or uses what is not supported",
+            Self::Dockerfile => {
+                "the Dockerfile is invalid, uses what is not supported, or did not pass its checks"
+            }
             Self::NotFound => "an image, a file or a secret that was named does not exist",
             Self::Network => "a registry could not be reached or refused",
             Self::Store => "the store or the disk failed",

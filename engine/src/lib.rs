@@ -16,8 +16,8 @@ mod secrets;
 mod settings;
 
 pub use build::{
-    Bases, BuildRequest, Built, BuiltImage, DockerfileSource, Parameters, PlanRequest,
-    SandboxLimits, plan_only,
+    Answer, Bases, BuildRequest, Built, BuiltImage, DockerfileSource, Parameters, PlanRequest,
+    Question, SandboxLimits, plan_only,
 };
 pub use devices::DeviceSettings;
 pub use engine::{Engine, EngineConfig};

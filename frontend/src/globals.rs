@@ -66,6 +66,12 @@ fn predefined(options: &BuildOptions) -> Environment {
     globals
 }
 
+/// Whether an argument has a value in every build.
+pub(crate) fn is_predefined(name: &str) -> bool {
+    let any = BuildOptions::new(Platform::new("linux", "amd64", ""));
+    predefined(&any).get(name).is_some()
+}
+
 /// Warns of build arguments that nothing declares.
 pub(crate) fn unused(dockerfile: &Dockerfile, options: &BuildOptions) -> Vec<Diagnostic> {
     let mut declared: Vec<&str> = Vec::new();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{BuildArg, Label, NamedContext, OutputSpec, Sandbox, SecretSpec, ValueError};
+use super::{BuildArg, Call, Label, NamedContext, OutputSpec, Sandbox, SecretSpec, ValueError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,6 +27,10 @@ Examples:
   Write the image as an OCI layout's archive, or only its files to a directory:
     kiln build -o type=oci,dest=app.tar .
     kiln build -o out/ .
+
+  Check the Dockerfile without building it, or list what can be built of it:
+    kiln build --check .
+    kiln build --call=targets .
 
   Take a named context from another directory or another image:
     kiln build --build-context assets=../assets --build-context base=docker-image://debian:13 .";
@@ -123,6 +127,14 @@ pub struct View {
     /// Show no progress, print the image's id alone
     #[arg(short, long)]
     pub quiet: bool,
+    /// What to do: build, check, outline (what the target can be given), targets (the stages); for the
+    /// last three, format=text|json says how the answer is printed, and ignorestatus=true that remarks
+    /// are no failure
+    #[arg(long, value_name = "METHOD[,FIELDS]", value_parser = Call::parse)]
+    pub call: Option<Call>,
+    /// Check the Dockerfile, the same as --call=check
+    #[arg(long, conflicts_with = "call")]
+    pub check: bool,
 }
 
 /// Where COPY and ADD read from.
@@ -177,6 +189,12 @@ pub enum ProgressMode {
 }
 
 impl View {
+    /// What is to be done.
+    #[must_use]
+    pub fn call(self) -> Call {
+        if self.check { Call::CHECK } else { self.call.unwrap_or(Call::BUILD) }
+    }
+
     /// The mode, with `--quiet` heeded.
     #[must_use]
     pub fn mode(self) -> ProgressMode {

@@ -5,6 +5,7 @@
 //! where it is joined with the engine.
 
 mod build;
+mod call;
 mod debug;
 mod fields;
 mod images;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use build::{BuildArgs, Context, Network, ProgressMode, Results, Settings, Source, View};
+pub use call::{Call, CallFormat, CallMethod};
 pub use debug::{DebugArgs, Debugged, PlanArgs};
 pub use fields::ValueError;
 pub use images::{ImagesArgs, InspectArgs, LoadArgs, SaveArgs};

@@ -7,17 +7,19 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use kiln_cli::args::{self, BuildArgs, Context, OutputSpec, ProgressMode, SecretFrom};
+use kiln_cli::answers::{self, Told};
+use kiln_cli::args::{self, BuildArgs, CallMethod, Context, OutputSpec, ProgressMode, SecretFrom};
 use kiln_cli::exit_code::ExitCode;
-use kiln_cli::render::{Display, on_stderr};
+use kiln_cli::render::{Display, diagnostic_line, on_stderr};
 use kiln_engine::{
-    BuildRequest, Built, BuiltImage, Destination, DockerfileSource, EngineError, ImageRef, Output,
-    Parameters, SecretSource,
+    BuildRequest, Built, BuiltImage, Destination, DockerfileSource, EngineError, Faulty, ImageRef,
+    Output, Parameters, SecretSource,
 };
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::report::{note, remarks, show};
+use super::ask::ask;
+use super::report::{note, show};
 use super::{Failure, Place, durable, print, sandbox, signals};
 
 /// The largest Dockerfile that is read from standard input.
@@ -33,13 +35,24 @@ pub(super) fn build(place: &Place, arguments: BuildArgs) -> Result<(), Failure> 
     let request = request(&arguments, empty.as_ref().map(TempDir::path))?;
     let cancel = signals::cancel_on_signals();
     let engine = place.open()?;
+    let (call, mode) = (arguments.view.call(), arguments.view.mode());
+    if call.method != CallMethod::Build {
+        return ask(&engine, call, &request, mode);
+    }
     let start = Instant::now();
-    let display = Display::start(on_stderr(arguments.view.mode()), move || start.elapsed());
+    let display = Display::start(on_stderr(mode), move || start.elapsed());
     let result = engine.build(&request, &cancel, &mut |event| display.show(event));
     // A view that cannot be shown, on a closed pipe say, fails no build.
     let _unseen = display.finish();
     durable::in_background(&engine);
-    let built = result?;
+    let built = match result {
+        Ok(built) => built,
+        Err(EngineError::Dockerfile(faulty)) if mode == ProgressMode::Rawjson => {
+            show(&rawjson_remarks(&faulty));
+            return Err(Failure::Told(ExitCode::Dockerfile));
+        }
+        Err(error) => return Err(error.into()),
+    };
     tell(&built, &arguments);
     match &built.image {
         Some(image) => write_results(image, &request.tags, &arguments.results),
@@ -47,9 +60,19 @@ pub(super) fn build(place: &Place, arguments: BuildArgs) -> Result<(), Failure> 
     }
 }
 
+/// One line for each remark on a Dockerfile.
+fn rawjson_remarks(remarks: &Faulty) -> String {
+    let told = remarks.diagnostics.iter().map(|one| Told::new(one, &remarks.source));
+    told.map(|told| diagnostic_line(&told)).collect()
+}
+
 fn tell(built: &Built, arguments: &BuildArgs) {
-    if !matches!(arguments.view.mode(), ProgressMode::Quiet | ProgressMode::Rawjson) {
-        show(&remarks(&built.remarks));
+    match arguments.view.mode() {
+        ProgressMode::Quiet => {}
+        ProgressMode::Rawjson => show(&rawjson_remarks(&built.remarks)),
+        ProgressMode::Auto | ProgressMode::Plain | ProgressMode::Tty => {
+            show(&answers::remarks(&built.remarks));
+        }
     }
     let to_stdout = arguments.results.outputs.iter().any(OutputSpec::is_stdout);
     if let (true, Some(image)) = (arguments.view.quiet && !to_stdout, &built.image) {

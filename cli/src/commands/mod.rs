@@ -1,5 +1,6 @@
 //! What each verb does: arguments to the engine's terms, results to what people and scripts read.
 
+mod ask;
 mod build;
 mod debug;
 mod durable;

@@ -6,11 +6,15 @@ use std::io::{self, Write as _};
 use kiln_cli::exit_code::ExitCode;
 use kiln_cli::render::in_words;
 use kiln_engine::{EngineError, ErrorKind, FailedStep, Faulty, MissingImage, Place};
+use kiln_frontend::{Check, Diagnostic, Severity};
 
 /// Tells of a failure on standard error; answers the exit code for it.
 pub(crate) fn fail(error: &EngineError) -> ExitCode {
     if let EngineError::Dockerfile(faulty) = error {
         show(&remarks(faulty));
+        if faulty.diagnostics.iter().any(is_check_error) {
+            note("note", "a check's remark is an error where `check=error=true` asks for that");
+        }
     } else if let EngineError::Steps(steps) = error {
         steps.iter().for_each(|step| show(&failed_step(step)));
     } else if let EngineError::Images(images) = error {
@@ -25,6 +29,10 @@ pub(crate) fn fail(error: &EngineError) -> ExitCode {
         show("  = help: the disk is full; free some space, or give another store with `--root`\n");
     }
     code(error.kind())
+}
+
+fn is_check_error(remark: &Diagnostic) -> bool {
+    remark.severity == Severity::Error && Check::of_code(remark.code).is_some()
 }
 
 /// Tells something in one line.
@@ -60,6 +68,12 @@ fn failed_step(step: &FailedStep) -> String {
     }
     text.push_str(&help(&step.engine_error().map(EngineError::hints).unwrap_or_default()));
     text
+}
+
+/// An image that was looked for in vain, where that is no failure.
+pub(crate) fn unseen_image(image: &MissingImage) -> String {
+    let excerpt = image.place.as_ref().map(excerpt).unwrap_or_default();
+    format!("note: {}\n{excerpt}", chain(&image.error))
 }
 
 fn missing_image(image: &MissingImage) -> String {

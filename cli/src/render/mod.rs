@@ -25,7 +25,7 @@ pub use clean::in_words;
 pub use display::Display;
 pub use plain::Plain;
 pub use quiet::Quiet;
-pub use rawjson::{RawJson, VERSION};
+pub use rawjson::{RawJson, VERSION, diagnostic_line};
 pub use tty::{Terminal, Tty};
 
 use crate::args::ProgressMode;

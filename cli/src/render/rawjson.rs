@@ -12,6 +12,9 @@
 //! | `progress` | `current`; `total`, absent where unknown; `unit`: `bytes` or `items` |
 //! | `warning`, `failed` | `message` |
 //! | `finished` | `duration_us` |
+//!
+//! At the end, remarks on the Dockerfile follow: `event` is `diagnostic`, and beside `v` each has the members
+//! of [`Told`], but no `seq`, `at_us` or `task`.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -22,6 +25,7 @@ use kiln_solver::{Event, EventKind, Stream, Unit};
 use serde::Serialize;
 
 use super::Renderer;
+use crate::answers::Told;
 
 /// The version of the form.
 pub const VERSION: u32 = 1;
@@ -53,6 +57,22 @@ impl<W: Write + Send> Renderer for RawJson<W> {
         self.out.write_all(&text)?;
         self.out.flush()
     }
+}
+
+/// The line for a remark on the Dockerfile.
+#[must_use]
+pub fn diagnostic_line(told: &Told<'_>) -> String {
+    let line = DiagnosticLine { v: VERSION, event: "diagnostic", told };
+    let text = serde_json::to_string(&line).expect("texts and numbers can be written as JSON");
+    format!("{text}\n")
+}
+
+#[derive(Serialize)]
+struct DiagnosticLine<'a> {
+    v: u32,
+    event: &'static str,
+    #[serde(flatten)]
+    told: &'a Told<'a>,
 }
 
 #[derive(Serialize)]

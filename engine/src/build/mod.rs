@@ -1,5 +1,6 @@
 //! `build`: from a Dockerfile and a context to an image.
 
+mod ask;
 mod contexts;
 mod epoch;
 mod missing;
@@ -10,14 +11,15 @@ use std::fs;
 use std::time::Instant;
 
 use kiln_frontend::{
-    BuildOptions, Diagnostic, FactRequest, Facts, Plan, Planning, ResolvedImage, plan,
-    syntax_diagnostics,
+    BuildOptions, Checked, Diagnostic, Extent, FactRequest, Facts, Plan, Planning, ResolvedImage,
+    Severity, check, plan, syntax_diagnostics,
 };
-use kiln_grammar::Dockerfile;
+use kiln_grammar::{Dockerfile, Parsed, SyntaxError};
 use kiln_image::{Descriptor, OciDigest, Platform};
 use kiln_ir::OpId;
 use kiln_solver::{Cancel, Event, Limits, Narrator, Report, Request, SolveError, Stream, solve};
 
+pub use ask::{Answer, Question};
 pub use plan::{Bases, PlanRequest, plan_only};
 pub use request::{BuildRequest, DockerfileSource, Parameters, SandboxLimits};
 
@@ -51,6 +53,8 @@ struct Text {
     file: String,
     source: String,
     parsed: Dockerfile,
+    /// What of it the parser refused.
+    errors: Vec<SyntaxError>,
 }
 
 impl Engine {
@@ -70,33 +74,53 @@ impl Engine {
         let contexts = self.open_contexts(request)?;
         let text =
             narrator.perform("[internal] load build definition", |_| load(&request.dockerfile))?;
-        let plan = self.plan(request, &text, &contexts, &mut narrator)?;
+        let (plan, remarks) = self.plan(request, &text, &contexts, &mut narrator)?;
         let build = Build { engine: self, request, plan: &plan, text: &text, contexts: &contexts };
         let solved = build.solve(cancel, &mut narrator);
         self.save_stat_caches(&contexts);
         let image = build.export(&solved?, &mut narrator)?;
         let Text { file, source, .. } = text;
-        Ok(Built { image, remarks: Faulty { file, source, diagnostics: plan.warnings } })
+        Ok(Built { image, remarks: Faulty { file, source, diagnostics: remarks } })
     }
 
-    /// Plans, finding out what the plan needs to know, until it needs nothing more.
+    /// Plans, finding out what the plan needs to know, until it needs nothing more. Answers the remarks on the
+    /// Dockerfile, too; those that keep it from being built end it here.
     fn plan(
         &self,
         request: &BuildRequest,
         text: &Text,
         contexts: &Contexts,
         narrator: &mut Narrator<'_>,
-    ) -> Result<Plan, EngineError> {
+    ) -> Result<(Plan, Vec<Diagnostic>), EngineError> {
         let options = options(request, contexts);
         let mut facts = Facts::new();
-        loop {
+        let planned = loop {
+            if !text.errors.is_empty() {
+                break Err(syntax_diagnostics(&text.errors));
+            }
             match plan(&text.parsed, &text.source, &options, &facts) {
-                Ok(Planning::Done(plan)) => return Ok(*plan),
+                Ok(Planning::Done(plan)) => break Ok(*plan),
                 Ok(Planning::Need(wanted)) => {
                     let found = self.find_out(&wanted, request, narrator);
                     note(text, &wanted, found, &mut facts)?;
                 }
-                Err(diagnostics) => return Err(faulty(text, diagnostics)),
+                Err(errors) => break Err(errors),
+            }
+        };
+        let checked = text.check(&options, &facts, Extent::Target);
+        match planned {
+            Ok(mut plan) => {
+                let mut remarks = std::mem::take(&mut plan.warnings);
+                remarks.extend(checked.remarks);
+                if remarks.iter().any(|remark| remark.severity == Severity::Error) {
+                    return Err(faulty(text, remarks));
+                }
+                Ok((plan, remarks))
+            }
+            Err(mut errors) => {
+                let warns = |remark: &Diagnostic| remark.severity == Severity::Warning;
+                errors.extend(checked.remarks.into_iter().filter(warns));
+                Err(faulty(text, errors))
             }
         }
     }
@@ -115,6 +139,14 @@ impl Engine {
                 (format!("[internal] load metadata for {reference}"), work)
             });
         narrator.perform_all(request.jobs, works.collect())
+    }
+}
+
+impl Text {
+    /// The build checks.
+    fn check(&self, options: &BuildOptions, facts: &Facts, extent: Extent) -> Checked {
+        let parsed = Parsed { dockerfile: self.parsed.clone(), errors: self.errors.clone() };
+        check(&parsed, &self.source, options, facts, extent)
     }
 }
 
@@ -235,6 +267,7 @@ impl Build<'_> {
     }
 }
 
+/// Reads a Dockerfile, be it well formed or not.
 fn load(dockerfile: &DockerfileSource) -> Result<Text, EngineError> {
     let (file, bytes) = match dockerfile {
         DockerfileSource::Text(text) => ("-".to_owned(), text.clone().into_bytes()),
@@ -249,12 +282,8 @@ fn load(dockerfile: &DockerfileSource) -> Result<Text, EngineError> {
     };
     // As the reference does: what is no text is replaced, and refused by the grammar where it matters.
     let source = String::from_utf8_lossy(&bytes).into_owned();
-    let parsed = kiln_grammar::parse(&source);
-    if parsed.errors.is_empty() {
-        return Ok(Text { file, source, parsed: parsed.dockerfile });
-    }
-    let diagnostics = syntax_diagnostics(&parsed.errors);
-    Err(EngineError::Dockerfile(Box::new(Faulty { file, source, diagnostics })))
+    let Parsed { dockerfile, errors } = kiln_grammar::parse(&source);
+    Ok(Text { file, source, parsed: dockerfile, errors })
 }
 
 fn faulty(text: &Text, diagnostics: Vec<Diagnostic>) -> EngineError {

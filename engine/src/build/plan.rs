@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use kiln_frontend::{BuildOptions, FactRequest, Facts, Plan, Planning, ResolvedImage, plan};
+use kiln_frontend::{
+    BuildOptions, FactRequest, Facts, Plan, Planning, ResolvedImage, plan, syntax_diagnostics,
+};
 use kiln_image::{ImageConfig, OciDigest, Platform};
 
 use super::request::DockerfileSource;
@@ -43,6 +45,9 @@ pub fn plan_only(request: &PlanRequest, bases: &Bases<'_>) -> Result<Plan, Engin
         build_platform: Platform::host(),
         ..BuildOptions::new(request.platform.clone())
     };
+    if !text.errors.is_empty() {
+        return Err(faulty(&text, syntax_diagnostics(&text.errors)));
+    }
     let mut facts = Facts::new();
     loop {
         match plan(&text.parsed, &text.source, &options, &facts) {

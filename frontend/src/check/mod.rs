@@ -29,8 +29,9 @@ use self::refusal::Refusal;
 use self::report::Report;
 use self::walk::Walk;
 use crate::link::{Stage, link};
+use crate::survey::Survey;
 use crate::{
-    BuildOptions, Diagnostic, FactRequest, Facts, globals, link as names, onbuild,
+    BuildOptions, Diagnostic, FactRequest, Facts, Rule, epoch, globals, link as names, onbuild,
     syntax_diagnostics,
 };
 
@@ -50,6 +51,9 @@ pub struct Checked {
     pub remarks: Vec<Diagnostic>,
     /// What has to be known to be sure of further remarks; none is named twice.
     pub missing: Vec<FactRequest>,
+    /// What would be good to know: the bases' platforms and triggers may give rise to remarks that nothing
+    /// hints at. Those that are missing are among them.
+    pub unknown: Vec<FactRequest>,
 }
 
 /// Checks a Dockerfile, be it well formed or not. `source` is the text that `parsed` was parsed from.
@@ -66,7 +70,7 @@ pub fn check(
         Ok(settings) => settings,
         Err(error) => {
             errors.push(error);
-            return sorted(Checked { remarks: errors, missing: Vec::new() });
+            return sorted(Checked { remarks: errors, ..Checked::default() });
         }
     };
     let mut report = Report::new(settings);
@@ -75,9 +79,9 @@ pub fn check(
     if parsed.errors.is_empty() {
         errors.extend(found);
     }
-    let (mut remarks, missing) = report.finish();
-    remarks.append(&mut errors);
-    sorted(Checked { remarks, missing })
+    let mut checked = report.finish();
+    checked.remarks.append(&mut errors);
+    sorted(checked)
 }
 
 fn sorted(mut checked: Checked) -> Checked {
@@ -128,9 +132,23 @@ impl Subject<'_> {
             Ok(wanted) => wanted,
             Err(error) => return vec![error],
         };
+        let epoch = epoch::epoch(dockerfile, &globals, &stages, options).err();
+        if epoch.as_ref().is_some_and(|error| error.code != Rule::NotSupportedYet.code()) {
+            report.end();
+        }
         walk::base_platforms(&stages, &wanted, self.facts, report);
-        let walk = Walk::new(&stages, options, self.facts, &globals);
-        walk.run(&wanted, refusal.word_offset(), report)
+        let survey = Survey::new(&stages, options, self.facts, &globals);
+        self.note_unknown(&survey, &wanted, report);
+        let errors = Walk::new(survey).run(&wanted, refusal.word_offset(), report);
+        epoch.into_iter().chain(errors).collect()
+    }
+
+    /// Notes the base images that would make the check complete.
+    fn note_unknown(&self, survey: &Survey<'_>, wanted: &[bool], report: &mut Report) {
+        let stages = survey.stages().iter().zip(wanted).filter(|(_, wanted)| **wanted);
+        for unknown in stages.filter_map(|(stage, _)| survey.unknown_base(stage)) {
+            report.want(unknown);
+        }
     }
 
     /// The stages to look at, by index.

@@ -2,8 +2,8 @@
 
 use kiln_grammar::{Instruction, Span};
 
-use super::Check;
 use super::settings::Settings;
+use super::{Check, Checked};
 use crate::{Diagnostic, FactRequest, Severity};
 
 /// What a check has to say.
@@ -85,15 +85,14 @@ impl Site {
 #[derive(Debug)]
 pub(super) struct Report {
     settings: Settings,
-    remarks: Vec<Diagnostic>,
-    missing: Vec<FactRequest>,
+    checked: Checked,
     quiet: bool,
 }
 
 impl Report {
     /// Nothing yet, under a file's settings.
     pub(super) fn new(settings: Settings) -> Self {
-        Self { settings, remarks: Vec::new(), missing: Vec::new(), quiet: false }
+        Self { settings, checked: Checked::default(), quiet: false }
     }
 
     /// Adds a remark, unless its check is not to speak here.
@@ -111,7 +110,7 @@ impl Report {
         if self.settings.error {
             diagnostic.severity = Severity::Error;
         }
-        self.remarks.push(diagnostic);
+        self.checked.remarks.push(diagnostic);
     }
 
     /// Adds a remark unless `fact` could still show it wrong; then the fact is what is missing.
@@ -120,9 +119,8 @@ impl Report {
             None => self.say(site, remark),
             Some(fact) => {
                 let speaks = Settings::allow(&[&self.settings, &site.settings], remark.check);
-                let known = self.missing.iter().any(|other| other.is_same(fact));
-                if speaks && !self.quiet && !known {
-                    self.missing.push(fact.clone());
+                if speaks && !self.quiet {
+                    add(&mut self.checked.missing, fact);
                 }
             }
         }
@@ -133,8 +131,19 @@ impl Report {
         self.quiet = true;
     }
 
-    /// The remarks, in the order they were made, and the missing facts.
-    pub(super) fn finish(self) -> (Vec<Diagnostic>, Vec<FactRequest>) {
-        (self.remarks, self.missing)
+    /// Notes what would be good to know.
+    pub(super) fn want(&mut self, fact: FactRequest) {
+        add(&mut self.checked.unknown, &fact);
+    }
+
+    /// The remarks, in the order they were made, and what was not known.
+    pub(super) fn finish(self) -> Checked {
+        self.checked
+    }
+}
+
+fn add(facts: &mut Vec<FactRequest>, fact: &FactRequest) {
+    if !facts.iter().any(|known| known.is_same(fact)) {
+        facts.push(fact.clone());
     }
 }

@@ -5,16 +5,15 @@
 use std::borrow::Cow;
 
 use kiln_grammar::{Instruction, InstructionKind, Span};
-use kiln_ir::{GraphBuilder, Op, OpId, SourceOp, VertexMeta};
 
 use super::report::{Remark, Report, Site};
 use super::{Check, commands, expose, ignored, variables, workdir};
 use crate::build::place;
-use crate::environment::Environment;
 use crate::link::{Reference, Stage};
 use crate::lower::{Scope, lower};
-use crate::stage::{StageState, empty_config};
-use crate::{BuildOptions, Diagnostic, FactRequest, Facts, Rule};
+use crate::stage::StageState;
+use crate::survey::Survey;
+use crate::{Diagnostic, FactRequest, Facts, Rule};
 
 /// What rules see of an instruction.
 #[derive(Debug)]
@@ -47,26 +46,13 @@ struct Walked {
 
 /// A walk over all stages.
 pub(super) struct Walk<'w> {
-    stages: &'w [Stage<'w>],
-    options: &'w BuildOptions,
-    facts: &'w Facts,
-    globals: &'w Environment,
-    /// Stands for every filesystem.
-    root: OpId,
+    survey: Survey<'w>,
     walked: Vec<Option<Walked>>,
 }
 
 impl<'w> Walk<'w> {
-    pub(super) fn new(
-        stages: &'w [Stage<'w>],
-        options: &'w BuildOptions,
-        facts: &'w Facts,
-        globals: &'w Environment,
-    ) -> Self {
-        let mut graph = GraphBuilder::default();
-        let scratch = Op::Source(SourceOp::Scratch);
-        let root = graph.add(scratch, Vec::new(), VertexMeta::default());
-        Self { stages, options, facts, globals, root, walked: Vec::new() }
+    pub(super) fn new(survey: Survey<'w>) -> Self {
+        Self { survey, walked: Vec::new() }
     }
 
     /// Walks through the wanted stages, in order, and answers their errors. Makes no remark from `end` on,
@@ -92,8 +78,8 @@ impl<'w> Walk<'w> {
         report: &mut Report,
         errors: &mut Vec<Diagnostic>,
     ) -> Walked {
-        let stage = &self.stages[index];
-        let mut walked = self.base(stage);
+        let stage = &self.survey.stages()[index];
+        let mut walked = self.begin(stage);
         let mut memory = Memory { has_workdir: walked.has_workdir, ..Memory::default() };
         for command in &stage.commands {
             let is_trigger = matches!(command.instruction, Cow::Owned(_));
@@ -101,13 +87,7 @@ impl<'w> Walk<'w> {
             if !is_trigger && instruction.span.start >= end {
                 report.end();
             }
-            let scope = Scope {
-                state: &walked.state,
-                options: self.options,
-                globals: self.globals,
-                stages: self.stages,
-                index,
-            };
+            let scope = self.survey.scope(&walked.state, index);
             let site =
                 if is_trigger { Site::trigger_of(stage.from) } else { Site::of(instruction) };
             let unknown_base = walked.unknown_base.as_ref();
@@ -128,37 +108,17 @@ impl<'w> Walk<'w> {
         walked
     }
 
-    fn base(&self, stage: &Stage<'_>) -> Walked {
-        if let Reference::Stage(base) = stage.base
-            && let Some(base) = self.walked.get(base).and_then(Option::as_ref)
-        {
-            return Walked {
-                state: StageState::on_stage(&base.state),
-                has_workdir: base.has_workdir,
-                unknown_base: base.unknown_base.clone(),
-            };
-        }
-        let empty = empty_config(&stage.platform);
-        let (config, unknown_base) = match &stage.base {
-            Reference::Image(reference) => match self.facts.get(reference, &stage.platform) {
-                Some(image) => (image.config.clone(), None),
-                None => (empty, Some(request(reference, stage))),
+    fn begin(&self, stage: &Stage<'_>) -> Walked {
+        let below = |index: usize| self.walked.get(index).and_then(Option::as_ref);
+        let base = if let Reference::Stage(base) = stage.base { below(base) } else { None };
+        Walked {
+            state: self.survey.begin(stage, |index| below(index).map(|walked| &walked.state)),
+            has_workdir: base.is_some_and(|base| base.has_workdir),
+            unknown_base: match base {
+                Some(base) => base.unknown_base.clone(),
+                None => self.survey.unknown_base(stage),
             },
-            Reference::Scratch
-            | Reference::Stage(_)
-            | Reference::LaterStage(_)
-            | Reference::Context(_) => (empty, None),
-        };
-        let state = StageState::on_image(self.root, config);
-        Walked { state, has_workdir: false, unknown_base }
-    }
-}
-
-fn request(reference: &str, stage: &Stage<'_>) -> FactRequest {
-    FactRequest::ImageConfig {
-        reference: reference.to_owned(),
-        platform: stage.platform.clone(),
-        span: stage.base_span(),
+        }
     }
 }
 

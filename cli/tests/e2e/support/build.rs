@@ -133,6 +133,9 @@ impl Steps {
         for line in events.lines() {
             let event: Value =
                 serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+            if event["event"] == "diagnostic" {
+                continue;
+            }
             let index = usize::try_from(event["task"].as_u64().unwrap()).unwrap();
             match event["event"].as_str().unwrap() {
                 "declared" => {

@@ -1,0 +1,82 @@
+//! Stages lowered onto no filesystem, for those who look at a Dockerfile and build nothing.
+//!
+//! Unlike a plan this needs no fact: a base that is not known counts as one that sets nothing, and who asks
+//! is told which one it was.
+
+use kiln_ir::{GraphBuilder, Op, OpId, SourceOp, VertexMeta};
+
+use crate::environment::Environment;
+use crate::link::{Reference, Stage};
+use crate::lower::Scope;
+use crate::stage::{StageState, empty_config};
+use crate::{BuildOptions, FactRequest, Facts};
+
+/// What all stages are looked at with.
+#[derive(Debug)]
+pub(crate) struct Survey<'s> {
+    stages: &'s [Stage<'s>],
+    options: &'s BuildOptions,
+    facts: &'s Facts,
+    globals: &'s Environment,
+    /// Stands for every filesystem.
+    root: OpId,
+}
+
+impl<'s> Survey<'s> {
+    pub(crate) fn new(
+        stages: &'s [Stage<'s>],
+        options: &'s BuildOptions,
+        facts: &'s Facts,
+        globals: &'s Environment,
+    ) -> Self {
+        let mut graph = GraphBuilder::default();
+        let scratch = Op::Source(SourceOp::Scratch);
+        let root = graph.add(scratch, Vec::new(), VertexMeta::default());
+        Self { stages, options, facts, globals, root }
+    }
+
+    /// All stages.
+    pub(crate) fn stages(&self) -> &'s [Stage<'s>] {
+        self.stages
+    }
+
+    /// What a stage begins with; `below` answers what an earlier stage came to, if that is known.
+    pub(crate) fn begin<'b>(
+        &self,
+        stage: &Stage<'_>,
+        below: impl Fn(usize) -> Option<&'b StageState>,
+    ) -> StageState {
+        if let Reference::Stage(base) = stage.base
+            && let Some(base) = below(base)
+        {
+            return StageState::on_stage(base);
+        }
+        let known = self.image(stage).map(|(_, config)| config);
+        let config = known.flatten().unwrap_or_else(|| empty_config(&stage.platform));
+        StageState::on_image(self.root, config)
+    }
+
+    /// The image directly under a stage, when it is not known.
+    pub(crate) fn unknown_base(&self, stage: &Stage<'_>) -> Option<FactRequest> {
+        let (reference, config) = self.image(stage)?;
+        config.is_none().then(|| FactRequest::ImageConfig {
+            reference: reference.to_owned(),
+            platform: stage.platform.clone(),
+            span: stage.base_span(),
+        })
+    }
+
+    fn image<'a>(
+        &self,
+        stage: &'a Stage<'_>,
+    ) -> Option<(&'a str, Option<kiln_image::ImageConfig>)> {
+        let Reference::Image(reference) = &stage.base else { return None };
+        let known = self.facts.get(reference, &stage.platform);
+        Some((reference, known.map(|image| image.config.clone())))
+    }
+
+    /// What an instruction of a stage may look at.
+    pub(crate) fn scope<'a>(&'a self, state: &'a StageState, index: usize) -> Scope<'a> {
+        Scope { state, options: self.options, globals: self.globals, stages: self.stages, index }
+    }
+}
