@@ -3,8 +3,9 @@
 use kiln_grammar::SyntaxErrorKind as Kind;
 
 /// Every code that [`of`] can answer.
-pub(crate) const ALL: [&str; 16] = [
+pub(crate) const ALL: [&str; 17] = [
     "no-instructions",
+    "foreign-syntax",
     "line-too-long",
     "invalid-directive",
     "empty-continuation",
@@ -27,6 +28,7 @@ pub(crate) const ALL: [&str; 16] = [
 pub(crate) fn of(kind: &Kind) -> &'static str {
     match kind {
         Kind::NoInstructions => "no-instructions",
+        Kind::ForeignSyntax { .. } => "foreign-syntax",
         Kind::LineTooLong { .. } => "line-too-long",
         Kind::DuplicateDirective { .. } | Kind::InvalidEscape { .. } => "invalid-directive",
         Kind::EmptyContinuation => "empty-continuation",

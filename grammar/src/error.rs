@@ -28,6 +28,8 @@ pub enum SyntaxErrorKind {
     LineTooLong { length_bytes: usize },
     #[error("parser directive `{name}` is given twice")]
     DuplicateDirective { name: String },
+    #[error("the file is written for the frontend `{frontend}`, and is no Dockerfile")]
+    ForeignSyntax { frontend: String },
     #[error("escape character {value:?} is neither `\\` nor a backtick")]
     InvalidEscape { value: String },
     #[error("nothing follows the line continuation")]
@@ -101,6 +103,7 @@ impl SyntaxError {
             Kind::NoInstructions => "no-instructions",
             Kind::LineTooLong { .. } => "line-too-long",
             Kind::DuplicateDirective { .. } => "duplicate-directive",
+            Kind::ForeignSyntax { .. } => "foreign-syntax",
             Kind::InvalidEscape { .. } => "invalid-escape",
             Kind::EmptyContinuation => "empty-continuation",
             Kind::UnknownInstruction { .. } => "unknown-instruction",
@@ -146,6 +149,9 @@ impl SyntaxError {
             }
             Kind::UnknownFlag { nearest, .. } => {
                 nearest.map(|name| format!("did you mean `--{name}`?"))
+            }
+            Kind::ForeignSyntax { .. } => {
+                Some("Kiln runs no program to read a file; it reads Dockerfiles itself".to_owned())
             }
             Kind::InvalidStageName { .. } => {
                 Some("a letter, then letters, digits, `-`, `_` and `.`; no variables".to_owned())

@@ -82,7 +82,11 @@ impl<'s> Reader<'s> {
 
     /// The next physical line, not yet consumed.
     pub(crate) fn peek(&self) -> Option<PhysicalLine<'s>> {
-        let start = self.position;
+        self.peek_at(self.position)
+    }
+
+    /// The physical line that starts at an offset.
+    pub(crate) fn peek_at(&self, start: usize) -> Option<PhysicalLine<'s>> {
         let rest = &self.source[start..];
         if rest.is_empty() {
             return None;

@@ -10,7 +10,7 @@ use crate::heredoc;
 use crate::instruction::arguments::{self, Json};
 use crate::instruction::{self, Context, Head, Keyword};
 use crate::lines::{LogicalLine, Reader};
-use crate::syntax::{Dockerfile, Heredoc, Instruction, InstructionKind, Onbuild};
+use crate::syntax::{Directive, Dockerfile, Heredoc, Instruction, InstructionKind, Onbuild};
 use crate::text::{Slice, Text};
 use crate::word::{self, Dialect, Quotes, Span, Spanned, Word};
 
@@ -49,7 +49,21 @@ pub fn parse(source: &str) -> Parsed {
             Some(_) => {}
         }
     }
-    parser.finish(directives)
+    let parsed = parser.finish(directives);
+    match directives::foreign(source) {
+        // All mistakes have one cause.
+        Some(directive) if !parsed.errors.is_empty() => refuse_foreign(directive, parsed),
+        _ => parsed,
+    }
+}
+
+fn refuse_foreign(directive: Directive, parsed: Parsed) -> Parsed {
+    let frontend = directive.value.node.split(' ').next().unwrap_or_default().to_owned();
+    let cause = SyntaxErrorKind::ForeignSyntax { frontend };
+    let errors = vec![SyntaxError { span: directive.value.span, within: directive.span, cause }];
+    let escape = parsed.dockerfile.escape;
+    let dockerfile = Dockerfile { directives: vec![directive], escape, instructions: Vec::new() };
+    Parsed { dockerfile, errors }
 }
 
 /// Parses an `ONBUILD` trigger as an image's config stores it: one instruction, with its here documents.
@@ -95,7 +109,7 @@ impl<'s> Parser<'s> {
         Self { reader, instructions: Vec::new(), errors: Vec::new(), seen_any: false }
     }
 
-    fn finish(mut self, directives: Vec<crate::syntax::Directive>) -> Parsed {
+    fn finish(mut self, directives: Vec<Directive>) -> Parsed {
         self.take_line_errors();
         if !self.seen_any {
             let end = self.reader.last_line();

@@ -9,7 +9,7 @@ use pest::iterators::{Pair, Pairs};
 
 use crate::syntax::JsonFallback;
 use crate::text::{Slice, Text};
-use crate::word::Span;
+use crate::word::{Span, Spanned};
 
 mod grammar {
     #[derive(pest_derive::Parser)]
@@ -112,9 +112,31 @@ pub(crate) fn json(text: Slice<'_>) -> Json {
     }
 }
 
+/// The member of a JSON object that has this name, when the text is one and the member is a string. Of several
+/// the last counts.
+pub(crate) fn member(text: Slice<'_>, name: &str) -> Option<(Spanned<String>, Spanned<String>)> {
+    let string = text.as_str();
+    if !string.trim_start().starts_with('{') || has_many_brackets(string) {
+        return None;
+    }
+    let object = inner(Rule::any_object, string).next()?;
+    let pairs = object.into_inner().filter_map(|member| {
+        let mut parts = member.into_inner();
+        let (key, value) = (parts.next()?, parts.next()?.into_inner().next());
+        let key = unescape(text, key).whole().spanned();
+        (key.node == name).then_some((key, value))
+    });
+    let (key, value) = pairs.last()?;
+    let value = value.filter(|value| value.as_rule() == Rule::string)?;
+    Some((key, unescape(text, value).whole().spanned()))
+}
+
+fn has_many_brackets(text: &str) -> bool {
+    text.matches(['[', '{']).count() > MAX_JSON_BRACKETS
+}
+
 fn is_array(text: &str) -> bool {
-    text.matches(['[', '{']).count() <= MAX_JSON_BRACKETS
-        && Arguments::parse(Rule::any_array, text).is_ok()
+    !has_many_brackets(text) && Arguments::parse(Rule::any_array, text).is_ok()
 }
 
 fn strings(text: Slice<'_>, pairs: Pairs<'_, Rule>) -> Vec<Text> {
