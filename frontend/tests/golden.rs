@@ -8,10 +8,10 @@
 use std::fmt::Write;
 
 use kiln_frontend::{
-    BuildOptions, FactRequest, Facts, NamedContext, Plan, Planning, ResolvedImage, codes, plan,
-    render, syntax_diagnostics,
+    BuildOptions, Extent, FactRequest, Facts, NamedContext, Plan, Planning, ResolvedImage, codes,
+    plan, render, syntax_diagnostics,
 };
-use kiln_grammar::parse;
+use kiln_grammar::{line_column, parse};
 use kiln_image::{ImageConfig, OciDigest, Platform};
 use kiln_ir::OpId;
 use kiln_testkit::{cases, check};
@@ -109,6 +109,31 @@ fn errors() {
             let code = line.trim_start_matches("error[").split(']').next().unwrap();
             assert!(codes().any(|known| known == code), "`{code}` is not in the table");
         }
+    }
+}
+
+#[test]
+fn checks() {
+    for case in cases("frontend/checks", "dockerfile") {
+        let options = BuildOptions { ignore: vec!["*.log".to_owned()], ..options() };
+        let parsed = parse(&case.input);
+        let mut facts = Facts::new();
+        let look = |facts: &Facts| {
+            kiln_frontend::check(&parsed, &case.input, &options, facts, Extent::AllStages)
+        };
+        for request in look(&facts).unknown {
+            let FactRequest::ImageConfig { reference, platform, .. } = request;
+            let image = image(&reference);
+            facts.insert(reference, platform, image);
+        }
+        let checked = look(&facts);
+        assert!(checked.missing.is_empty() && checked.unknown.is_empty(), "{}", case.name);
+        let rendered = checked.remarks.iter().map(|remark| {
+            let line = remark.line_span().map(|at| line_column(&case.input, at.start).0);
+            let line = line.map_or("no line".to_owned(), |line| format!("line {line}"));
+            format!("{line}: {}\n", render(remark, "Dockerfile", &case.input))
+        });
+        check(&case.golden("txt"), &rendered.collect::<String>());
     }
 }
 

@@ -28,11 +28,20 @@ pub enum Check {
     InvalidDefinitionDescription,
     ExposeProtoCasing,
     ExposeInvalidFormat,
+    UnusedStage,
+    UntaggedBase,
+    OverwrittenCopy,
+    CacheHostileCopy,
+    SecretInLayer,
+    AptUpdateAlone,
+    AptListsKept,
+    PipeWithoutPipefail,
+    LastUserRoot,
 }
 
 impl Check {
     /// Every check, those of the field first.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 31] = [
         Self::StageNameCasing,
         Self::FromAsCasing,
         Self::NoEmptyContinuation,
@@ -55,6 +64,15 @@ impl Check {
         Self::InvalidDefinitionDescription,
         Self::ExposeProtoCasing,
         Self::ExposeInvalidFormat,
+        Self::UnusedStage,
+        Self::UntaggedBase,
+        Self::OverwrittenCopy,
+        Self::CacheHostileCopy,
+        Self::SecretInLayer,
+        Self::AptUpdateAlone,
+        Self::AptListsKept,
+        Self::PipeWithoutPipefail,
+        Self::LastUserRoot,
     ];
 
     /// The name, which `skip` and `experimental` take and which is the code of the check's remarks.
@@ -83,6 +101,15 @@ impl Check {
             Self::InvalidDefinitionDescription => "InvalidDefinitionDescription",
             Self::ExposeProtoCasing => "ExposeProtoCasing",
             Self::ExposeInvalidFormat => "ExposeInvalidFormat",
+            Self::UnusedStage => "UnusedStage",
+            Self::UntaggedBase => "UntaggedBase",
+            Self::OverwrittenCopy => "OverwrittenCopy",
+            Self::CacheHostileCopy => "CacheHostileCopy",
+            Self::SecretInLayer => "SecretInLayer",
+            Self::AptUpdateAlone => "AptUpdateAlone",
+            Self::AptListsKept => "AptListsKept",
+            Self::PipeWithoutPipefail => "PipeWithoutPipefail",
+            Self::LastUserRoot => "LastUserRoot",
         }
     }
 
@@ -124,13 +151,24 @@ impl Check {
             }
             Self::ExposeProtoCasing => "the protocol of `EXPOSE` is written in lower case",
             Self::ExposeInvalidFormat => "`EXPOSE` names no address and no port of the host",
+            Self::UnusedStage => "the last stage needs every other",
+            Self::UntaggedBase => "the name of a base image says which version it is",
+            Self::OverwrittenCopy => "no copied file is replaced before anything reads it",
+            Self::CacheHostileCopy => {
+                "dependencies are installed before the rest of the context is copied"
+            }
+            Self::SecretInLayer => "no file with a secret is copied into the image",
+            Self::AptUpdateAlone => "`apt-get update` and what needs it are in one `RUN`",
+            Self::AptListsKept => "lists of packages do not stay in the image",
+            Self::PipeWithoutPipefail => "a failed download fails its step, also in a pipe",
+            Self::LastUserRoot => "an image that knows another user does not end as root's",
         }
     }
 
     /// Where the field's documentation of the check is; nothing for Kiln's own and for the one that has none.
     #[must_use]
     pub fn url(self) -> Option<String> {
-        if self == Self::InvalidBaseImagePlatform {
+        if self == Self::InvalidBaseImagePlatform || self.is_hint() {
             return None;
         }
         Some(format!("https://docs.docker.com/go/dockerfile/rule/{}/", kebab_case(self.name())))
@@ -139,7 +177,24 @@ impl Check {
     /// Whether it runs only when `experimental` asks for it.
     #[must_use]
     pub const fn is_experimental(self) -> bool {
-        matches!(self, Self::InvalidDefinitionDescription)
+        matches!(self, Self::InvalidDefinitionDescription) || self.is_hint()
+    }
+
+    /// Whether it is Kiln's own.
+    #[must_use]
+    pub const fn is_hint(self) -> bool {
+        matches!(
+            self,
+            Self::UnusedStage
+                | Self::UntaggedBase
+                | Self::OverwrittenCopy
+                | Self::CacheHostileCopy
+                | Self::SecretInLayer
+                | Self::AptUpdateAlone
+                | Self::AptListsKept
+                | Self::PipeWithoutPipefail
+                | Self::LastUserRoot
+        )
     }
 
     /// The check of a remark, by its code; nothing for other remarks.

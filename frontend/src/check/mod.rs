@@ -9,6 +9,7 @@
 mod commands;
 mod expose;
 mod from;
+mod hints;
 mod ignored;
 mod kind;
 mod refusal;
@@ -139,7 +140,12 @@ impl Subject<'_> {
         walk::base_platforms(&stages, &wanted, self.facts, report);
         let survey = Survey::new(&stages, options, self.facts, &globals);
         self.note_unknown(&survey, &wanted, report);
-        let errors = Walk::new(survey).run(&wanted, refusal.word_offset(), report);
+        let target = names::target(&stages, options).unwrap_or(stages.len() - 1);
+        if options.target.is_none() {
+            hints::unused_stages(&stages, &names::needed(target, &stages, options), report);
+        }
+        hints::untagged_bases(&stages, report);
+        let errors = Walk::new(survey, target).run(&wanted, refusal.word_offset(), report);
         epoch.into_iter().chain(errors).collect()
     }
 

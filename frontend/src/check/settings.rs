@@ -2,7 +2,8 @@
 //! instruction, and the build argument that replaces the former.
 //!
 //! `skip=A,B`, `experimental=A,B` and `error=true`, joined by semicolons; `all` stands for every name. An
-//! experimental check is not skipped but left unasked for. What follows a blank is a comment.
+//! experimental check is not skipped but left unasked for; only a hint that is asked for can be skipped, by
+//! its name. What follows a blank is a comment.
 
 use kiln_grammar::{Dockerfile, Instruction, Spanned};
 
@@ -39,6 +40,10 @@ impl Names {
             return Self::All;
         }
         Self::Listed(text.split(',').map(|name| name.trim().to_owned()).collect())
+    }
+
+    fn lists(&self, check: Check) -> bool {
+        matches!(self, Self::Listed(_)) && self.holds(check)
     }
 
     fn holds(&self, check: Check) -> bool {
@@ -86,7 +91,10 @@ impl Settings {
     /// Whether a check is to speak, where all these settings hold.
     pub(crate) fn allow(all: &[&Self], check: Check) -> bool {
         if check.is_experimental() {
-            return all.iter().any(|settings| settings.experimental.holds(check));
+            let asked = all.iter().any(|settings| settings.experimental.holds(check));
+            // The field's own are not skipped once they are asked for; a hint is, by its name.
+            let declined = all.iter().any(|settings| settings.skip.lists(check));
+            return asked && !(check.is_hint() && declined);
         }
         !all.iter().any(|settings| settings.skip.holds(check))
     }
@@ -151,6 +159,14 @@ mod tests {
         let all = settings("skip=all;experimental=all");
         assert!(Settings::allow(&[&all], experimental));
         assert!(!Settings::allow(&[&all], Check::UndefinedVar));
+    }
+
+    #[test]
+    fn a_hint_that_is_asked_for_can_be_declined_by_its_name() {
+        let (file, own) = (settings("experimental=all;skip=all"), settings("skip=UnusedStage"));
+        assert!(Settings::allow(&[&file], Check::UnusedStage));
+        assert!(!Settings::allow(&[&file, &own], Check::UnusedStage));
+        assert!(!Settings::allow(&[&settings("")], Check::UnusedStage));
     }
 
     #[test]

@@ -3,9 +3,11 @@
 //! A stage is lowered as for a build, but onto no filesystem: what changes is the environment and the config.
 
 use std::borrow::Cow;
+use std::iter::successors;
 
 use kiln_grammar::{Instruction, InstructionKind, Span};
 
+use super::hints::{self, LastUser};
 use super::report::{Remark, Report, Site};
 use super::{Check, commands, expose, ignored, variables, workdir};
 use crate::build::place;
@@ -24,6 +26,8 @@ pub(super) struct Step<'s> {
     pub(super) site: Site,
     /// What its stage has come to.
     pub(super) scope: &'s Scope<'s>,
+    /// Whether its stage's layers are in the image that is built when no stage is asked for.
+    pub(super) is_in_image: bool,
     /// The image under the stage, when it is not known what that sets.
     pub(super) unknown_base: Option<&'s FactRequest>,
 }
@@ -35,24 +39,42 @@ pub(super) struct Memory {
     pub(super) has_workdir: bool,
     /// This stage's last `CMD`, `ENTRYPOINT` and `HEALTHCHECK`.
     pub(super) last: [Option<(Site, Span)>; 3],
+    /// What the hints remember.
+    hints: hints::Memory,
 }
 
 /// A stage that has been walked through.
 struct Walked {
     state: StageState,
     has_workdir: bool,
+    last_user: Option<LastUser>,
     unknown_base: Option<FactRequest>,
 }
 
 /// A walk over all stages.
 pub(super) struct Walk<'w> {
     survey: Survey<'w>,
+    target: usize,
+    /// The target and the stages below it, by index.
+    in_image: Vec<bool>,
     walked: Vec<Option<Walked>>,
 }
 
 impl<'w> Walk<'w> {
-    pub(super) fn new(survey: Survey<'w>) -> Self {
-        Self { survey, walked: Vec::new() }
+    pub(super) fn new(survey: Survey<'w>, target: usize) -> Self {
+        let stages = survey.stages();
+        let below = |index: &usize| match stages[*index].base {
+            Reference::Stage(base) => Some(base),
+            Reference::Scratch
+            | Reference::LaterStage(_)
+            | Reference::Image(_)
+            | Reference::Context(_) => None,
+        };
+        let mut in_image = vec![false; stages.len()];
+        for index in successors(Some(target), below) {
+            in_image[index] = true;
+        }
+        Self { survey, target, in_image, walked: Vec::new() }
     }
 
     /// Walks through the wanted stages, in order, and answers their errors. Makes no remark from `end` on,
@@ -81,6 +103,7 @@ impl<'w> Walk<'w> {
         let stage = &self.survey.stages()[index];
         let mut walked = self.begin(stage);
         let mut memory = Memory { has_workdir: walked.has_workdir, ..Memory::default() };
+        memory.hints.last_user = walked.last_user.take();
         for command in &stage.commands {
             let is_trigger = matches!(command.instruction, Cow::Owned(_));
             let instruction: &Instruction = &command.instruction;
@@ -91,7 +114,13 @@ impl<'w> Walk<'w> {
             let site =
                 if is_trigger { Site::trigger_of(stage.from) } else { Site::of(instruction) };
             let unknown_base = walked.unknown_base.as_ref();
-            let step = Step { instruction, site, scope: &scope, unknown_base };
+            let step = Step {
+                instruction,
+                site,
+                scope: &scope,
+                is_in_image: self.in_image[index],
+                unknown_base,
+            };
             rules(&step, &mut memory, report);
             match lower(instruction, &scope) {
                 Ok(effect) => walked.state.apply(effect.changes, None, false),
@@ -104,7 +133,11 @@ impl<'w> Walk<'w> {
                 }
             }
         }
+        if index == self.target {
+            hints::last_user_root(memory.hints.last_user.as_ref(), report);
+        }
         walked.has_workdir = memory.has_workdir;
+        walked.last_user = memory.hints.last_user;
         walked
     }
 
@@ -114,6 +147,7 @@ impl<'w> Walk<'w> {
         Walked {
             state: self.survey.begin(stage, |index| below(index).map(|walked| &walked.state)),
             has_workdir: base.is_some_and(|base| base.has_workdir),
+            last_user: base.and_then(|base| base.last_user.clone()),
             unknown_base: match base {
                 Some(base) => base.unknown_base.clone(),
                 None => self.survey.unknown_base(stage),
@@ -131,6 +165,7 @@ fn rules(step: &Step<'_>, memory: &mut Memory, report: &mut Report) {
     workdir::relative(step, memory, report);
     expose::check(step, report);
     ignored::check(step, report);
+    hints::check(step, &mut memory.hints, report);
 }
 
 /// Checks that known base images are of the platforms that were asked for.

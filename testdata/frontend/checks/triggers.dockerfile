@@ -1,0 +1,6 @@
+FROM debian:13 AS base
+ONBUILD CMD one
+ONBUILD WORKDIR here
+FROM base
+CMD ["two"]
+FROM debian:13-with-triggers
