@@ -62,6 +62,12 @@ pub enum EngineError {
         /// What may be replaced there.
         expected: &'static str,
     },
+    /// Two platforms have the same file, and would have to be written to the same place.
+    #[error("two platforms have a file `{}`", .path.display())]
+    Overlap {
+        /// The file, relative to the output.
+        path: PathBuf,
+    },
     /// The Dockerfile cannot be built.
     #[error("the Dockerfile has {} {}", .0.errors(), if .0.errors() == 1 { "error" } else { "errors" })]
     Dockerfile(Box<Faulty>),
@@ -173,6 +179,11 @@ pub enum EngineError {
     /// A sandbox could not be made.
     #[error(transparent)]
     Sandbox(#[from] ExecutorError),
+    /// An archive for `docker load` cannot hold what was asked for.
+    #[error(
+        "an output of type `docker` holds an image for one platform, and this is one for several"
+    )]
+    SeveralPlatforms,
     /// Kiln does not do this yet.
     #[error("{what} is not supported yet")]
     Unsupported {
@@ -274,9 +285,11 @@ impl EngineError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Settings { .. } | Self::Epoch { .. } | Self::Unsupported { .. } => {
-                ErrorKind::Usage
-            }
+            Self::Settings { .. }
+            | Self::Epoch { .. }
+            | Self::SeveralPlatforms
+            | Self::Overlap { .. }
+            | Self::Unsupported { .. } => ErrorKind::Usage,
             Self::Dockerfile(_) => ErrorKind::Dockerfile,
             Self::Command { .. } | Self::Archive { .. } | Self::NoSource { .. } => ErrorKind::Step,
             Self::ReadFile { source, .. } if is_absent(source) => ErrorKind::NotFound,
@@ -316,6 +329,15 @@ impl EngineError {
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::Select(error) => error.hints(),
+            Self::Overlap { .. } => {
+                vec![
+                    "leave out `platform-split=false`: each platform then has a directory"
+                        .to_owned(),
+                ]
+            }
+            Self::SeveralPlatforms => {
+                vec!["use `--output type=oci`, or build for one `--platform`".to_owned()]
+            }
             Self::NoSource { missing, .. } => missing.hints(),
             Self::Command { args, exit, output, .. } => command_hints(args, *exit, output),
             Self::ReadFile { what: "Dockerfile", source, .. }
@@ -403,11 +425,24 @@ fn command_hints(args: &[String], exit: Failed, output: &[String]) -> Vec<String
                     .to_owned(),
             ]
         }
+        Failed::Code(_) if let Some(machine) = output.last().and_then(|line| foreign(line)) => {
+            vec![format!(
+                "an emulator that the kernel knows (binfmt_misc, with the flag F) could run it: install \
+                 Debian's `qemu-user-binfmt`, or run `docker run --privileged --rm tonistiigi/binfmt \
+                 --install {machine}`"
+            )]
+        }
         Failed::Signal(KILLED) => {
             vec!["perhaps the memory ran out; the kernel's log tells".to_owned()]
         }
         Failed::Code(_) | Failed::Signal(_) => Vec::new(),
     }
+}
+
+/// The machine that a program is for, when that is why it could not run.
+fn foreign(line: &str) -> Option<&str> {
+    let (_, rest) = line.strip_prefix("kiln: `")?.split_once("` is a program for ")?;
+    rest.strip_suffix(", which this machine cannot run")
 }
 
 fn summary(steps: &[FailedStep]) -> String {

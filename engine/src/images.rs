@@ -2,10 +2,10 @@
 
 use kiln_cache::ImageRow;
 use kiln_image::{
-    ImageConfig, ImageRef, MAX_DOCUMENT_BYTES, Manifest, OciDigest, parse_config, parse_manifest,
+    Descriptor, ImageConfig, ImageRef, Index, MAX_DOCUMENT_BYTES, Manifest, OciDigest,
+    parse_config, parse_manifest,
 };
 
-use crate::export::Assembled;
 use crate::origin::{image_error, parse_reference};
 use crate::{Engine, EngineError};
 
@@ -24,13 +24,15 @@ pub struct ListedImage {
     pub size_bytes: u64,
 }
 
-/// An image with its documents.
+/// An image with its documents. Of an image for several platforms that of this machine's, or the first.
 #[derive(Debug, Clone)]
 pub struct InspectedImage {
     /// All names of the image.
     pub names: Vec<ImageRef>,
-    /// The manifest's digest.
+    /// The digest of the manifest, or of the index.
     pub digest: OciDigest,
+    /// The index of an image for several platforms.
+    pub index: Option<Index>,
     /// The manifest.
     pub manifest: Manifest,
     /// The config.
@@ -64,22 +66,30 @@ impl Engine {
     /// When there is no such image, or several, or it cannot be read.
     pub fn inspect(&self, reference: &str) -> Result<InspectedImage, EngineError> {
         let (_, row) = self.find_row(reference)?;
-        let (digest, manifest) = self.stored_manifest(&row)?;
+        let digest = row.manifest.parse().map_err(image_error(&row.manifest))?;
+        let index = self.stored_index(&row)?;
+        let (_, manifest) = self.stored_manifest(&row)?;
         let config =
             self.store.read_blob(&manifest.config.digest.to_string(), MAX_DOCUMENT_BYTES)?;
         let config = parse_config(&config).map_err(image_error(reference))?;
         let names = self.names_of(&row.manifest)?;
-        Ok(InspectedImage { names, digest, manifest, config, size_bytes: row.size_bytes })
+        Ok(InspectedImage { names, digest, index, manifest, config, size_bytes: row.size_bytes })
     }
 
     /// Lists an image under its names, or without one.
-    pub(crate) fn keep(&self, image: &Assembled, names: &[ImageRef]) -> Result<(), EngineError> {
+    pub(crate) fn keep(
+        &self,
+        manifest: &Descriptor,
+        size_bytes: u64,
+        created_ms: i64,
+        names: &[ImageRef],
+    ) -> Result<(), EngineError> {
         let row = ImageRow {
-            manifest: image.manifest.digest.to_string(),
-            media_type: image.manifest.media_type.clone(),
-            manifest_size_bytes: image.manifest.size_bytes,
-            size_bytes: image.size_bytes(),
-            created_ms: image.created_ms,
+            manifest: manifest.digest.to_string(),
+            media_type: manifest.media_type.clone(),
+            manifest_size_bytes: manifest.size_bytes,
+            size_bytes,
+            created_ms,
         };
         self.keep_row(&row, names)
     }

@@ -22,11 +22,11 @@ pub use build::{
 pub use devices::DeviceSettings;
 pub use engine::{Engine, EngineConfig};
 pub use error::{EngineError, ErrorKind, FailedStep, Faulty, MissingImage, Place};
-pub use export::{Destination, Output};
+pub use export::{Destination, Output, PlatformSplit};
 pub use images::{InspectedImage, ListedImage};
 pub use kiln_executor::{Resource, ResourceLimit, helper_main, userns};
 pub use kiln_frontend::{Entitlement, RunOptions};
-pub use kiln_image::ImageRef;
+pub use kiln_image::{ImageRef, Platform};
 pub use kiln_ir::NetworkMode;
 pub use load::LoadedImage;
 pub use runner::Failed;

@@ -68,9 +68,8 @@ impl Engine {
         let mut images = Vec::new();
         for reference in references {
             let (name, row) = self.find_row(reference)?;
-            let (digest, _) = self.stored_manifest(&row)?;
-            let bytes = self.store.read_blob(&digest.to_string(), MAX_DOCUMENT_BYTES)?;
-            let descriptor = Descriptor::of(media_type::OCI_MANIFEST, &bytes);
+            let bytes = self.store.read_blob(&row.manifest, MAX_DOCUMENT_BYTES)?;
+            let descriptor = Descriptor::of(&row.media_type, &bytes);
             // Asked for by digest, it goes with all its names; by a name, with that.
             let names = match name.parse() {
                 Ok(name) => vec![name],

@@ -111,14 +111,37 @@ impl Engine {
         Ok((Origin::Registry(name), raw))
     }
 
-    /// The manifest of an image in the store, for this machine's platform when there are several.
+    /// The manifest of an image in the store; when there are several, that for this machine's platform, else
+    /// the first.
     pub(crate) fn stored_manifest(
         &self,
         row: &ImageRow,
     ) -> Result<(OciDigest, Manifest), EngineError> {
         let bytes = self.store.read_blob(&row.manifest, MAX_DOCUMENT_BYTES)?;
+        let document =
+            parse_document(&bytes, &row.media_type).map_err(image_error(&row.manifest))?;
+        let first = match &document {
+            Document::Index(index) => {
+                let images = index.manifests.iter().filter_map(|image| image.platform.clone());
+                images.into_iter().next()
+            }
+            Document::Manifest(_) => None,
+        };
         let raw = Raw { bytes, media_type: row.media_type.clone() };
-        self.of_platform(&Origin::Store, &row.manifest, &raw, &Platform::host())
+        let of = |platform| self.of_platform(&Origin::Store, &row.manifest, &raw, platform);
+        match (of(&Platform::host()), first) {
+            (Err(_), Some(first)) => of(&first),
+            (result, _) => result,
+        }
+    }
+
+    /// The index of an image in the store; nothing for an image that is one image.
+    pub(crate) fn stored_index(&self, row: &ImageRow) -> Result<Option<Index>, EngineError> {
+        let bytes = self.store.read_blob(&row.manifest, MAX_DOCUMENT_BYTES)?;
+        match parse_document(&bytes, &row.media_type).map_err(image_error(&row.manifest))? {
+            Document::Index(index) => Ok(Some(index)),
+            Document::Manifest(_) => Ok(None),
+        }
     }
 
     /// The manifest for a platform: the document itself, or what an index has for the platform.

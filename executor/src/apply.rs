@@ -4,6 +4,7 @@
 
 use std::io;
 
+use crate::foreign::{self, HEADER_BYTES, Program};
 use crate::kernel::{Fork, Identity, Kernel};
 use crate::report::{Fault, Report};
 use crate::users;
@@ -128,6 +129,14 @@ fn environment(env: &[(String, String)], home: Option<&str>) -> Vec<(String, Str
 }
 
 fn explain(program: &str, path: &str, error: &io::Error, kernel: &mut impl Kernel) -> Report {
+    if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOEXEC))
+        && let Some((program, architecture)) = foreign(path, kernel)
+    {
+        return not_executed(
+            126,
+            format!("`{program}` is a program for {architecture}, which this machine cannot run"),
+        );
+    }
     match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENOTDIR) if kernel.exists(path) => not_executed(
             127,
@@ -142,6 +151,20 @@ fn explain(program: &str, path: &str, error: &io::Error, kernel: &mut impl Kerne
             format!("`{path}` is neither a program for this machine nor a script with a `#!` line"),
         ),
         _ => not_executed(126, format!("`{path}` cannot run: {error}")),
+    }
+}
+
+/// The program for another machine that executing a path comes down to, and which machine that is.
+fn foreign(path: &str, kernel: &mut impl Kernel) -> Option<(String, &'static str)> {
+    let mut read = |path: &str| kernel.read_guest_file(path, HEADER_BYTES).ok().flatten();
+    let header = read(path)?;
+    match foreign::look(&header) {
+        Program::Foreign(architecture) => Some((path.to_owned(), architecture)),
+        Program::Script(interpreter) => match foreign::look(&read(interpreter)?) {
+            Program::Foreign(architecture) => Some((interpreter.to_owned(), architecture)),
+            Program::Script(_) | Program::Other => None,
+        },
+        Program::Other => None,
     }
 }
 

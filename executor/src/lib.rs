@@ -11,6 +11,7 @@ mod apply;
 mod cancel;
 mod error;
 mod facts;
+mod foreign;
 mod helper;
 mod kernel;
 mod linux;

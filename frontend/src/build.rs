@@ -4,7 +4,7 @@
 //! stages ended.
 
 use kiln_grammar::{Instruction, InstructionKind, Span, line_column};
-use kiln_image::HistoryEntry;
+use kiln_image::{HistoryEntry, Platform};
 use kiln_ir::{
     CopyOp, FileAction, FileOp, Graph, GraphBuilder, GuestPath, ImageSource, LocalSource, Op, OpId,
     Origin, SourceOp, VertexMeta,
@@ -15,7 +15,7 @@ use crate::link::{Command, Reference, Stage};
 use crate::lower::{Scope, lower};
 use crate::plan::{SourceEntry, SourceMap};
 use crate::stage::{Effect, Input, StageState, empty_config};
-use crate::{BuildOptions, Diagnostic, Facts, MAIN_CONTEXT, NamedContext};
+use crate::{BuildOptions, Diagnostic, Facts, MAIN_CONTEXT, NamedContext, StepNames};
 
 /// What planning works with and never changes.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Builder {
     /// Plans one stage; those it needs must have been planned.
     pub(crate) fn stage(&mut self, index: usize, given: &Given<'_>) -> Result<(), Vec<Diagnostic>> {
         let stage = &given.stages[index];
-        let mut numbers = Numbers::new(index, given.stages);
+        let mut numbers = Numbers::new(index, given);
         let state = self.base(stage, &mut numbers, given);
         let mut progress = Progress { state, numbers };
         let mut errors = Vec::new();
@@ -106,7 +106,7 @@ impl Builder {
             return StageState::on_stage(base);
         }
         let name = format!("FROM {}", stage.base_text);
-        let name = if stage.base == Reference::Scratch { name } else { numbers.next(&name) };
+        let name = if stage.base == Reference::Scratch { name } else { numbers.next(&name, None) };
         let label = self.label(name, stage.from, stage.base_span(), given);
         let image = match &stage.base {
             Reference::Image(reference) => given.facts.get(reference, &stage.platform),
@@ -145,7 +145,9 @@ impl Builder {
         if let Some(step) = step {
             let instruction = &command.instruction;
             let span = command.trigger_of.unwrap_or(instruction.span);
-            let label = self.label(numbers.next(&one_line(instruction)), instruction, span, given);
+            let target = state.environment.get("TARGETPLATFORM");
+            let name = numbers.next(&one_line(instruction), target);
+            let label = self.label(name, instruction, span, given);
             let mut inputs = vec![state.root];
             for input in step.inputs {
                 inputs.push(self.input(input, &label, given));
@@ -199,7 +201,7 @@ impl Builder {
     fn image(
         &mut self,
         reference: &str,
-        platform: &kiln_image::Platform,
+        platform: &Platform,
         label: &Label,
         given: &Given<'_>,
     ) -> OpId {
@@ -285,13 +287,16 @@ fn one_line(instruction: &Instruction) -> String {
 
 /// Counts the steps of one stage: `[name 2/5] `.
 struct Numbers {
+    /// Where the stage is built, if that is to be said.
+    platform: Option<Platform>,
     stage: String,
     done: usize,
     total: usize,
 }
 
 impl Numbers {
-    fn new(index: usize, stages: &[Stage<'_>]) -> Self {
+    fn new(index: usize, given: &Given<'_>) -> Self {
+        let stages = given.stages;
         let stage = &stages[index];
         let name = match (&stage.name, stages.len()) {
             (Some(name), _) => format!("{name} "),
@@ -308,15 +313,36 @@ impl Numbers {
             )
         });
         let has_base = matches!(stage.base, Reference::Image(_) | Reference::Context(_));
-        Self { stage: name, done: 0, total: steps.count() + usize::from(has_base) }
+        let platform = match given.options.step_names {
+            StepNames::Plain => None,
+            StepNames::ByPlatform => Some(stage.platform.clone()),
+        };
+        Self { platform, stage: name, done: 0, total: steps.count() + usize::from(has_base) }
     }
 
-    fn next(&mut self, text: &str) -> String {
+    /// The name of the next step; `target` is the stage's `TARGETPLATFORM`, where it declares that.
+    fn next(&mut self, text: &str, target: Option<&str>) -> String {
         if self.done == self.total {
             return text.to_owned();
         }
         self.done += 1;
         let width = self.total.to_string().len();
-        format!("[{}{:>width$}/{}] {text}", self.stage, self.done, self.total)
+        let platform =
+            self.platform.as_ref().map(|here| platforms(here, target) + " ").unwrap_or_default();
+        format!("[{platform}{}{:>width$}/{}] {text}", self.stage, self.done, self.total)
+    }
+}
+
+/// Where a stage is built and, where that differs, for what: `linux/amd64->arm64`.
+fn platforms(here: &Platform, target: Option<&str>) -> String {
+    let target = target.and_then(|text| text.parse::<Platform>().ok());
+    match target.filter(|target| target != here) {
+        None => here.to_string(),
+        Some(target) if target.os() != here.os() => format!("{here}->{target}"),
+        Some(target) => {
+            let whole = target.to_string();
+            let rest = whole.strip_prefix(target.os()).unwrap_or(&whole);
+            format!("{here}->{}", rest.trim_start_matches('/'))
+        }
     }
 }

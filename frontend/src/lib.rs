@@ -30,7 +30,7 @@ pub use diagnostic::{Diagnostic, Label, Severity, syntax_diagnostics};
 pub use facts::{FactRequest, Facts, ResolvedImage};
 pub use kiln_grammar::{Span, line_column};
 pub use kiln_image::HistoryEntry;
-pub use options::{BuildOptions, Entitlement, MAIN_CONTEXT, NamedContext, RunOptions};
+pub use options::{BuildOptions, Entitlement, MAIN_CONTEXT, NamedContext, RunOptions, StepNames};
 pub use outline::{Argument, Outline, Secret, Target, outline, targets};
 pub use plan::{Plan, Planning, SourceEntry, SourceMap, plan};
 pub use render::render;

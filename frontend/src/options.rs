@@ -30,6 +30,19 @@ pub struct BuildOptions {
     pub labels: Vec<(String, String)>,
     /// What every `RUN` finds around it.
     pub run: RunOptions,
+    /// How steps are called.
+    pub step_names: StepNames,
+}
+
+/// How steps are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StepNames {
+    /// `[build 2/5] RUN make`.
+    #[default]
+    Plain,
+    /// `[linux/arm64 build 2/5] RUN make`, as fits a build for several platforms. A stage that is built on one
+    /// platform and declares `TARGETPLATFORM` for another says both: `[linux/amd64->arm64 build 2/5]`.
+    ByPlatform,
 }
 
 /// What every `RUN` finds around it, and how far it may reach.
@@ -107,6 +120,7 @@ impl BuildOptions {
             no_cache: false,
             labels: Vec::new(),
             run: RunOptions::default(),
+            step_names: StepNames::Plain,
         }
     }
 }

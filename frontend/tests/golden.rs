@@ -215,6 +215,30 @@ fn settings_of_the_whole_build() {
 }
 
 #[test]
+fn steps_of_several_platforms_say_theirs() {
+    let source = "FROM --platform=$BUILDPLATFORM a AS tools\nRUN one\n\
+        FROM --platform=$BUILDPLATFORM a AS cross\nARG TARGETPLATFORM\nRUN two\n\
+        FROM a\nCOPY --from=tools /x /x\nCOPY --from=cross /y /y\n";
+    let options = BuildOptions {
+        platform: Platform::new("linux", "arm64", ""),
+        build_platform: Platform::new("linux", "amd64", ""),
+        step_names: kiln_frontend::StepNames::ByPlatform,
+        ..options()
+    };
+    let plan = planned(source, &options).unwrap();
+    let names: Vec<_> =
+        plan.graph.vertices().iter().map(|vertex| vertex.meta.name.as_str()).collect();
+    for name in [
+        "[linux/amd64 tools 1/2] FROM a",
+        "[linux/amd64 tools 2/2] RUN one",
+        "[linux/amd64->arm64 cross 2/2] RUN two",
+        "[linux/arm64 stage-2 2/3] COPY --from=tools /x /x",
+    ] {
+        assert!(names.contains(&name), "{name} is not in {names:#?}");
+    }
+}
+
+#[test]
 fn codes_are_distinct() {
     let all: Vec<&str> = codes().collect();
     let distinct: std::collections::BTreeSet<&str> = all.iter().copied().collect();

@@ -119,6 +119,17 @@ impl GraphBuilder {
         id
     }
 
+    /// Adds all of another graph and answers the ids that its vertices have here, in their order. What both
+    /// graphs do is there once.
+    pub fn append(&mut self, graph: &Graph) -> Vec<OpId> {
+        let mut ids: Vec<OpId> = Vec::with_capacity(graph.len());
+        for Vertex { op, inputs, meta } in graph.vertices() {
+            let inputs = inputs.iter().map(|input| ids[input.index()]).collect();
+            ids.push(self.add(op.clone(), inputs, meta.clone()));
+        }
+        ids
+    }
+
     /// The finished graph.
     #[must_use]
     pub fn finish(self) -> Graph {
@@ -159,5 +170,24 @@ mod tests {
         assert_eq!(graph.len(), 4);
         assert!(graph.vertex(a).meta.ignore_cache);
         assert_eq!(graph.ids().map(OpId::index).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn graphs_that_are_joined_share_what_both_do() {
+        let graph = |own: &str| {
+            let mut builder = GraphBuilder::new();
+            let mine = builder.add(local(own), vec![], VertexMeta::default());
+            let both = builder.add(local("both"), vec![], VertexMeta::default());
+            builder.add(Op::Merge, vec![both, mine], VertexMeta::default());
+            builder.finish()
+        };
+        let mut builder = GraphBuilder::new();
+        let a = builder.append(&graph("a"));
+        let b = builder.append(&graph("b"));
+        assert_eq!(a[1], b[1]);
+        assert!(a[0] != b[0] && a[2] != b[2]);
+        let joined = builder.finish();
+        assert_eq!(joined.len(), 5);
+        assert_eq!(joined.vertex(b[2]).inputs, [b[1], b[0]]);
     }
 }

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use kiln_engine::Platform;
 
 use super::{BuildArg, Call, Label, NamedContext, OutputSpec, Sandbox, SecretSpec, ValueError};
 
@@ -31,6 +32,9 @@ Examples:
   Check the Dockerfile without building it, or list what can be built of it:
     kiln build --check .
     kiln build --call=targets .
+
+  Build one image for two platforms, as an OCI layout:
+    kiln build --platform linux/amd64,linux/arm64 -o type=oci,dest=app.tar .
 
   Take a named context from another directory or another image:
     kiln build --build-context assets=../assets --build-context base=docker-image://debian:13 .";
@@ -75,6 +79,10 @@ pub struct Source {
     /// or oci-layout://DIR
     #[arg(long = "build-context", value_name = "NAME=SOURCE", value_parser = NamedContext::parse)]
     pub build_contexts: Vec<NamedContext>,
+    /// Platforms to build for, such as linux/amd64,linux/arm64 (default: this machine's); several make one
+    /// image with an index
+    #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',', env = "DOCKER_DEFAULT_PLATFORM", value_parser = parse_platform)]
+    pub platforms: Vec<Platform>,
     /// Label of the image
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = Label::parse)]
     pub labels: Vec<Label>,
@@ -107,7 +115,8 @@ pub struct Results {
     #[arg(short, long = "tag", value_name = "NAME[:TAG]")]
     pub tags: Vec<String>,
     /// Also write the result: type=oci|docker|tar|local|cacheonly[,dest=PATH]; a PATH alone is
-    /// type=local, `-` alone is type=tar to standard output
+    /// type=local, `-` alone is type=tar to standard output. With several platforms tar and local have a
+    /// directory for each, unless platform-split=false
     #[arg(short, long = "output", value_name = "FIELDS", value_parser = OutputSpec::parse)]
     pub outputs: Vec<OutputSpec>,
     /// Write the image's id to a file
@@ -158,6 +167,14 @@ impl Context {
             text => Ok(Self::Directory(PathBuf::from(text))),
         }
     }
+}
+
+fn parse_platform(text: &str) -> Result<Platform, ValueError> {
+    const FORM: &str = "OS/ARCHITECTURE[/VARIANT]";
+    if text == "local" {
+        return Ok(Platform::host());
+    }
+    text.trim().parse().map_err(|_| ValueError::Form { text: text.to_owned(), form: FORM })
 }
 
 /// The network of steps that do not say.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::ValueError;
 use super::fields::{Fields, parse_bool};
 
-const KEYS: &[&str] = &["type", "dest", "tar"];
+const KEYS: &[&str] = &["type", "dest", "tar", "platform-split"];
 const TYPES: &[&str] = &["oci", "docker", "tar", "local", "cacheonly"];
 /// Types of buildx that are not there yet.
 const LATER_TYPES: [&str; 2] = ["image", "registry"];
@@ -19,10 +19,10 @@ pub enum OutputSpec {
     OciDirectory(PathBuf),
     /// An archive that `docker load` takes.
     Docker(Destination),
-    /// An archive of the image's files.
-    Tar(Destination),
-    /// The image's files as a directory.
-    Local(PathBuf),
+    /// An archive of the image's files; with whether each platform has a directory, if that was said.
+    Tar(Destination, Option<bool>),
+    /// The image's files as a directory; as above.
+    Local(PathBuf, Option<bool>),
     /// Nowhere: no image is made, only steps are run and recorded.
     CacheOnly,
 }
@@ -41,8 +41,10 @@ impl OutputSpec {
     pub(super) fn parse(text: &str) -> Result<Self, ValueError> {
         match text {
             "" => return Err(ValueError::Empty { what: "output" }),
-            "-" => return Ok(Self::Tar(Destination::Stdout)),
-            path if !path.contains(['=', ',']) => return Ok(Self::Local(PathBuf::from(path))),
+            "-" => return Ok(Self::Tar(Destination::Stdout, None)),
+            path if !path.contains(['=', ',']) => {
+                return Ok(Self::Local(PathBuf::from(path), None));
+            }
             _ => {}
         }
         let mut fields = Fields::parse(text, KEYS)?;
@@ -57,8 +59,8 @@ impl OutputSpec {
                 Some(false) => Self::OciDirectory(directory(dest)?),
             },
             "docker" => Self::Docker(Destination::new(dest)),
-            "tar" => Self::Tar(Destination::new(dest)),
-            "local" => Self::Local(directory(dest)?),
+            "tar" => Self::Tar(Destination::new(dest), split(&mut fields)?),
+            "local" => Self::Local(directory(dest)?, split(&mut fields)?),
             "cacheonly" if dest.is_some() => {
                 return Err(ValueError::Conflict { one: "type=cacheonly", other: "dest" });
             }
@@ -71,7 +73,11 @@ impl OutputSpec {
             }
         };
         match fields.left() {
-            Some(_) => Err(ValueError::Elsewhere { key: "tar", owner: "type=oci" }),
+            Some("tar") => Err(ValueError::Elsewhere { key: "tar", owner: "type=oci" }),
+            Some(_) => Err(ValueError::Elsewhere {
+                key: "platform-split",
+                owner: "type=local and type=tar",
+            }),
             None => Ok(output),
         }
     }
@@ -80,8 +86,10 @@ impl OutputSpec {
     #[must_use]
     pub fn is_stdout(&self) -> bool {
         match self {
-            Self::Oci(dest) | Self::Docker(dest) | Self::Tar(dest) => *dest == Destination::Stdout,
-            Self::OciDirectory(_) | Self::Local(_) | Self::CacheOnly => false,
+            Self::Oci(dest) | Self::Docker(dest) | Self::Tar(dest, _) => {
+                *dest == Destination::Stdout
+            }
+            Self::OciDirectory(_) | Self::Local(..) | Self::CacheOnly => false,
         }
     }
 }
@@ -93,6 +101,10 @@ impl Destination {
             Some(path) => Self::File(PathBuf::from(path)),
         }
     }
+}
+
+fn split(fields: &mut Fields) -> Result<Option<bool>, ValueError> {
+    fields.take("platform-split").as_deref().map(parse_bool).transpose()
 }
 
 fn directory(dest: Option<String>) -> Result<PathBuf, ValueError> {
@@ -119,11 +131,15 @@ mod tests {
             ("dest=a.tar,type=oci,tar=true", OutputSpec::Oci(file("a.tar"))),
             ("type=oci,dest=out,tar=false", OutputSpec::OciDirectory(PathBuf::from("out"))),
             ("type=docker", OutputSpec::Docker(Destination::Stdout)),
-            ("type=tar,dest=-", OutputSpec::Tar(Destination::Stdout)),
-            ("type=local,dest=out", OutputSpec::Local(PathBuf::from("out"))),
+            ("type=tar,dest=-", OutputSpec::Tar(Destination::Stdout, None)),
+            ("type=local,dest=out", OutputSpec::Local(PathBuf::from("out"), None)),
+            (
+                "type=local,dest=out,platform-split=false",
+                OutputSpec::Local(PathBuf::from("out"), Some(false)),
+            ),
             ("type=cacheonly", OutputSpec::CacheOnly),
-            ("out/dir", OutputSpec::Local(PathBuf::from("out/dir"))),
-            ("-", OutputSpec::Tar(Destination::Stdout)),
+            ("out/dir", OutputSpec::Local(PathBuf::from("out/dir"), None)),
+            ("-", OutputSpec::Tar(Destination::Stdout, None)),
             (r#"type=oci,"dest=a,b.tar""#, OutputSpec::Oci(file("a,b.tar"))),
         ] {
             assert_eq!(parse(text), Ok(expected), "{text}");
@@ -145,6 +161,10 @@ mod tests {
             ("type=local,dest=-", "`dest=-` is not of the form dest=DIRECTORY"),
             ("type=oci,dst=x", "unknown field `dst`; did you mean `dest`?"),
             ("type=oci,tar=maybe", "`maybe` is not true or false"),
+            (
+                "type=oci,platform-split=true",
+                "the field `platform-split` goes with type=local and type=tar alone",
+            ),
             ("type=tar,tar=true", "the field `tar` goes with type=oci alone"),
             ("type=cacheonly,dest=x", "the fields `type=cacheonly` and `dest` exclude each other"),
         ] {

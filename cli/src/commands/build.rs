@@ -13,7 +13,7 @@ use kiln_cli::exit_code::ExitCode;
 use kiln_cli::render::{Display, diagnostic_line, on_stderr};
 use kiln_engine::{
     BuildRequest, Built, BuiltImage, Destination, DockerfileSource, EngineError, Faulty, ImageRef,
-    Output, Parameters, SecretSource,
+    Output, Parameters, PlatformSplit, SecretSource,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -76,7 +76,7 @@ fn tell(built: &Built, arguments: &BuildArgs) {
     }
     let to_stdout = arguments.results.outputs.iter().any(OutputSpec::is_stdout);
     if let (true, Some(image)) = (arguments.view.quiet && !to_stdout, &built.image) {
-        print(&format!("{}\n", image.id));
+        print(&format!("{}\n", image.id()));
     }
 }
 
@@ -112,6 +112,7 @@ fn request(arguments: &BuildArgs, empty: Option<&Path>) -> Result<BuildRequest, 
             labels: source.labels.iter().map(|l| (l.key.clone(), l.value.clone())).collect(),
             no_cache: settings.no_cache,
             run: sandbox::run_options(settings.network, &arguments.sandbox),
+            platforms: source.platforms.clone(),
         },
         named_contexts: contexts.map(|c| (c.name.clone(), c.source.clone())).collect(),
         secrets: settings.secrets.iter().map(|s| (s.id.clone(), secret(s))).collect(),
@@ -159,9 +160,21 @@ fn output(spec: &OutputSpec) -> Output {
         OutputSpec::Oci(dest) => Output::Oci { dest: destination(dest) },
         OutputSpec::OciDirectory(dir) => Output::Oci { dest: Destination::Dir(dir.clone()) },
         OutputSpec::Docker(dest) => Output::Docker { dest: destination(dest) },
-        OutputSpec::Tar(dest) => Output::Tar { dest: destination(dest) },
-        OutputSpec::Local(dir) => Output::Local { dir: dir.clone() },
+        OutputSpec::Tar(dest, split) => {
+            Output::Tar { dest: destination(dest), split: platform_split(*split) }
+        }
+        OutputSpec::Local(dir, split) => {
+            Output::Local { dir: dir.clone(), split: platform_split(*split) }
+        }
         OutputSpec::CacheOnly => Output::CacheOnly,
+    }
+}
+
+fn platform_split(given: Option<bool>) -> PlatformSplit {
+    match given {
+        None => PlatformSplit::Several,
+        Some(true) => PlatformSplit::Always,
+        Some(false) => PlatformSplit::Never,
     }
 }
 
@@ -187,12 +200,11 @@ fn write_results(
     results: &args::Results,
 ) -> Result<(), Failure> {
     if let Some(path) = &results.iidfile {
-        write(path, image.id.to_string().as_bytes())?;
+        write(path, image.id().to_string().as_bytes())?;
     }
     if let Some(path) = &results.metadata_file {
         let names: Vec<_> = names.iter().map(ToString::to_string).collect();
-        let metadata = json!({
-            "containerimage.config.digest": image.id.to_string(),
+        let mut metadata = json!({
             "containerimage.descriptor": {
                 "mediaType": image.manifest.media_type,
                 "digest": image.manifest.digest.to_string(),
@@ -201,6 +213,9 @@ fn write_results(
             "containerimage.digest": image.manifest.digest.to_string(),
             "image.name": names.join(","),
         });
+        if let Some(config) = image.config {
+            metadata["containerimage.config.digest"] = json!(config.to_string());
+        }
         write(path, format!("{metadata:#}\n").as_bytes())?;
     }
     Ok(())

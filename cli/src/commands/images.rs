@@ -104,7 +104,7 @@ pub(super) fn inspect(place: &Place, arguments: &InspectArgs) -> Result<(), Fail
 }
 
 fn describe(image: &InspectedImage) -> Value {
-    let InspectedImage { names, digest, manifest, config, size_bytes } = image;
+    let InspectedImage { names, digest, index, manifest, config, size_bytes } = image;
     let repositories = names.iter().map(|name| {
         let repository = name.familiar();
         let repository = name.tag().map_or(repository.as_str(), |tag| {
@@ -113,8 +113,10 @@ fn describe(image: &InspectedImage) -> Value {
         format!("{repository}@{digest}")
     });
     let whole: Value = serde_json::from_slice(&config.to_bytes()).unwrap_or(Value::Null);
-    json!({
-        "Id": manifest.config.digest.to_string(),
+    let id = if index.is_some() { *digest } else { manifest.config.digest };
+    let media_type = index.as_ref().map_or(&manifest.media_type, |index| &index.media_type);
+    let mut shown = json!({
+        "Id": id.to_string(),
         "RepoTags": names.iter().map(kiln_engine::ImageRef::familiar).collect::<Vec<_>>(),
         "RepoDigests": repositories.collect::<Vec<_>>(),
         "Created": config.created,
@@ -129,10 +131,18 @@ fn describe(image: &InspectedImage) -> Value {
         },
         "History": whole["history"],
         "Descriptor": {
-            "mediaType": manifest.media_type,
+            "mediaType": media_type,
             "digest": digest.to_string(),
         },
-    })
+    });
+    if let Some(index) = index {
+        let images = index.manifests.iter().map(|image| {
+            let platform = image.platform.as_ref().map(ToString::to_string);
+            json!({"Id": image.digest.to_string(), "Platform": platform})
+        });
+        shown["Manifests"] = Value::from(images.collect::<Vec<_>>());
+    }
+    shown
 }
 
 /// Brings images in from an archive.

@@ -3,7 +3,9 @@
 mod ask;
 mod contexts;
 mod epoch;
+mod joined;
 mod missing;
+mod outputs;
 mod plan;
 mod request;
 
@@ -12,21 +14,21 @@ use std::time::Instant;
 
 use kiln_frontend::{
     BuildOptions, Checked, Diagnostic, Extent, FactRequest, Facts, Plan, Planning, ResolvedImage,
-    Severity, check, plan, syntax_diagnostics,
+    Severity, StepNames, check, plan, syntax_diagnostics,
 };
 use kiln_grammar::{Dockerfile, Parsed, SyntaxError};
 use kiln_image::{Descriptor, OciDigest, Platform};
 use kiln_ir::OpId;
-use kiln_solver::{Cancel, Event, Limits, Narrator, Report, Request, SolveError, Stream, solve};
+use kiln_solver::{Cancel, Event, Limits, Narrator, Report, Request, SolveError, solve};
 
 pub use ask::{Answer, Question};
 pub use plan::{Bases, PlanRequest, plan_only};
 pub use request::{BuildRequest, DockerfileSource, Parameters, SandboxLimits};
 
 use self::contexts::Contexts;
+use self::joined::Joined;
 use self::missing::{missing_image, place};
 use crate::error::{FailedStep, Faulty, Place};
-use crate::export::{Assembled, Output, Parts};
 use crate::runner::{Runner, Value};
 use crate::{Engine, EngineError};
 
@@ -42,10 +44,18 @@ pub struct Built {
 /// An image that was built.
 #[derive(Debug, Clone)]
 pub struct BuiltImage {
-    /// The config's digest, which Docker calls the image's id.
-    pub id: OciDigest,
-    /// The manifest.
+    /// The config's digest; nothing for an index.
+    pub config: Option<OciDigest>,
+    /// The manifest, or the index of an image for several platforms.
     pub manifest: Descriptor,
+}
+
+impl BuiltImage {
+    /// What Docker calls the image's id: the config's digest, or the index's.
+    #[must_use]
+    pub fn id(&self) -> OciDigest {
+        self.config.unwrap_or(self.manifest.digest)
+    }
 }
 
 /// A Dockerfile as it was read.
@@ -74,8 +84,11 @@ impl Engine {
         let contexts = self.open_contexts(request)?;
         let text =
             narrator.perform("[internal] load build definition", |_| load(&request.dockerfile))?;
-        let (plan, remarks) = self.plan(request, &text, &contexts, &mut narrator)?;
-        let build = Build { engine: self, request, plan: &plan, text: &text, contexts: &contexts };
+        let (plans, remarks) = self.plan(request, &text, &contexts, &mut narrator)?;
+        let joined = Joined::of(plans);
+        let build =
+            Build { engine: self, request, joined: &joined, text: &text, contexts: &contexts };
+        build.check_outputs()?;
         let solved = build.solve(cancel, &mut narrator);
         self.save_stat_caches(&contexts);
         let image = build.export(&solved?, &mut narrator)?;
@@ -83,39 +96,40 @@ impl Engine {
         Ok(Built { image, remarks: Faulty { file, source, diagnostics: remarks } })
     }
 
-    /// Plans, finding out what the plan needs to know, until it needs nothing more. Answers the remarks on the
-    /// Dockerfile, too; those that keep it from being built end it here.
+    /// Plans for each platform, finding out what the plans need to know, until they need nothing more. Answers
+    /// the remarks on the Dockerfile, too; those that keep it from being built end it here.
     fn plan(
         &self,
         request: &BuildRequest,
         text: &Text,
         contexts: &Contexts,
         narrator: &mut Narrator<'_>,
-    ) -> Result<(Plan, Vec<Diagnostic>), EngineError> {
-        let options = options(request, contexts);
+    ) -> Result<(Vec<Plan>, Vec<Diagnostic>), EngineError> {
+        let every = every_options(request, contexts);
         let mut facts = Facts::new();
         let planned = loop {
             if !text.errors.is_empty() {
                 break Err(syntax_diagnostics(&text.errors));
             }
-            match plan(&text.parsed, &text.source, &options, &facts) {
-                Ok(Planning::Done(plan)) => break Ok(*plan),
-                Ok(Planning::Need(wanted)) => {
+            match plan_all(text, &every, &facts) {
+                Ok((plans, wanted)) if wanted.is_empty() => break Ok(plans),
+                Ok((_, wanted)) => {
                     let found = self.find_out(&wanted, request, narrator);
                     note(text, &wanted, found, &mut facts)?;
                 }
                 Err(errors) => break Err(errors),
             }
         };
-        let checked = text.check(&options, &facts, Extent::Target);
+        // As the reference does, the first platform's plan is checked.
+        let checked = text.check(&every[0], &facts, Extent::Target);
         match planned {
-            Ok(mut plan) => {
-                let mut remarks = std::mem::take(&mut plan.warnings);
+            Ok(mut plans) => {
+                let mut remarks = warnings(&mut plans);
                 remarks.extend(checked.remarks);
                 if remarks.iter().any(|remark| remark.severity == Severity::Error) {
                     return Err(faulty(text, remarks));
                 }
-                Ok((plan, remarks))
+                Ok((plans, remarks))
             }
             Err(mut errors) => {
                 let warns = |remark: &Diagnostic| remark.severity == Severity::Warning;
@@ -136,7 +150,11 @@ impl Engine {
                 let work = move |_: &dyn Report| -> Result<ResolvedImage, EngineError> {
                     self.find_image(reference, platform, request.pull)
                 };
-                (format!("[internal] load metadata for {reference}"), work)
+                let prefix = match request.step_names() {
+                    StepNames::Plain => String::new(),
+                    StepNames::ByPlatform => format!("{platform} "),
+                };
+                (format!("[{prefix}internal] load metadata for {reference}"), work)
             });
         narrator.perform_all(request.jobs, works.collect())
     }
@@ -148,6 +166,45 @@ impl Text {
         let parsed = Parsed { dockerfile: self.parsed.clone(), errors: self.errors.clone() };
         check(&parsed, &self.source, options, facts, extent)
     }
+}
+
+/// The plans of all platforms; or those that are done, and what the others need to know.
+fn plan_all(
+    text: &Text,
+    every: &[BuildOptions],
+    facts: &Facts,
+) -> Result<(Vec<Plan>, Vec<FactRequest>), Vec<Diagnostic>> {
+    let (mut plans, mut wanted) = (Vec::new(), Vec::new());
+    for options in every {
+        match plan(&text.parsed, &text.source, options, facts)? {
+            Planning::Done(plan) => plans.push(*plan),
+            Planning::Need(more) => want(&mut wanted, more),
+        }
+    }
+    Ok((plans, wanted))
+}
+
+/// Adds requests that have not been made yet; of two for the same image the first place counts.
+fn want(wanted: &mut Vec<FactRequest>, more: Vec<FactRequest>) {
+    let key = |FactRequest::ImageConfig { reference, platform, .. }: &FactRequest| {
+        (reference.clone(), platform.clone())
+    };
+    for request in more {
+        if !wanted.iter().any(|known| key(known) == key(&request)) {
+            wanted.push(request);
+        }
+    }
+}
+
+/// Takes the remarks of all plans, each once.
+fn warnings(plans: &mut [Plan]) -> Vec<Diagnostic> {
+    let mut warnings: Vec<Diagnostic> = Vec::new();
+    for warning in plans.iter_mut().flat_map(|plan| std::mem::take(&mut plan.warnings)) {
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+    warnings
 }
 
 /// Adds what was found to the facts, or tells all that was not.
@@ -172,21 +229,25 @@ fn note(
 struct Build<'a> {
     engine: &'a Engine,
     request: &'a BuildRequest,
-    plan: &'a Plan,
+    joined: &'a Joined,
     text: &'a Text,
     contexts: &'a Contexts,
 }
 
 impl Build<'_> {
-    fn solve(&self, cancel: &Cancel, narrator: &mut Narrator<'_>) -> Result<Value, EngineError> {
+    fn solve(
+        &self,
+        cancel: &Cancel,
+        narrator: &mut Narrator<'_>,
+    ) -> Result<Vec<Value>, EngineError> {
+        let Joined { graph, targets, .. } = self.joined;
         let trees = self.contexts.trees.clone();
-        let runner = Runner::new(self.engine, &self.plan.graph, trees, self.request);
-        let targets = [self.plan.target];
+        let runner = Runner::new(self.engine, graph, trees, self.request);
         let limits = Limits { jobs: self.request.jobs };
-        let wanted = Request { graph: &self.plan.graph, targets: &targets, limits };
+        let wanted = Request { graph, targets, limits };
         let records = self.engine.store.records();
         match solve(&wanted, &runner, &records, cancel, narrator) {
-            Ok(mut values) => Ok(values.remove(0)),
+            Ok(values) => Ok(values),
             Err(SolveError::Cancelled) => Err(EngineError::Cancelled),
             Err(SolveError::Failed { failures }) => Err(EngineError::Steps(
                 failures
@@ -203,67 +264,7 @@ impl Build<'_> {
 
     /// Where an op is in the Dockerfile.
     fn place(&self, op: OpId) -> Option<Place> {
-        let origin = self.plan.graph.vertex(op).meta.origin?;
-        Some(place(self.text, self.plan.sources.get(origin)?.span))
-    }
-
-    /// Puts the image into the store and wherever else it is wanted.
-    fn export(
-        &self,
-        target: &Value,
-        narrator: &mut Narrator<'_>,
-    ) -> Result<Option<BuiltImage>, EngineError> {
-        let outputs = &self.request.outputs;
-        if outputs.contains(&Output::CacheOnly) {
-            return Ok(None);
-        }
-        let argument = self.request.parameters.build_args.get(epoch::VARIABLE);
-        let epoch = match self.plan.source_date_epoch {
-            Some(seconds) => Some(seconds),
-            None => epoch::determine(argument.map(String::as_str), &self.request.context)?,
-        };
-        let snapshot = target.snapshot();
-        let (config, history) = (&self.plan.config, self.plan.history.as_slice());
-        let parts = Parts { config, history, snapshot, epoch };
-        let tags = &self.request.tags;
-        let image = narrator.perform("exporting to image", |report| -> Result<_, EngineError> {
-            let image = self.engine.assemble(&parts)?;
-            self.engine.keep(&image, tags)?;
-            let named = tags.iter().map(|tag| format!("naming to {tag}\n"));
-            let told = format!(
-                "manifest {}\nimage {}\n{}",
-                image.manifest.digest,
-                image.document.config.digest,
-                named.collect::<String>()
-            );
-            report.output(Stream::Stdout, told.as_bytes());
-            Ok(image)
-        })?;
-        for output in outputs {
-            let name = describe(output);
-            narrator.perform(&name, |_| self.write(output, &image, target, epoch))?;
-        }
-        let id = image.document.config.digest;
-        Ok(Some(BuiltImage { id, manifest: image.manifest }))
-    }
-
-    fn write(
-        &self,
-        output: &Output,
-        image: &Assembled,
-        target: &Value,
-        epoch: Option<i64>,
-    ) -> Result<(), EngineError> {
-        let (engine, tags) = (self.engine, &self.request.tags);
-        match output {
-            Output::Oci { dest } => engine.write_oci(&image.manifest, tags, dest),
-            Output::Docker { dest } => {
-                engine.write_docker(&[(image.manifest.clone(), tags.clone())], dest)
-            }
-            Output::Tar { dest } => engine.write_tar(target.snapshot(), epoch, dest),
-            Output::Local { dir } => engine.write_local(target.snapshot(), epoch, dir),
-            Output::CacheOnly => Ok(()),
-        }
+        Some(place(self.text, self.joined.source(op)?.span))
     }
 }
 
@@ -291,7 +292,21 @@ fn faulty(text: &Text, diagnostics: Vec<Diagnostic>) -> EngineError {
     EngineError::Dockerfile(Box::new(Faulty { file, source, diagnostics }))
 }
 
+/// What the frontend is told for each platform, in their order; at least one.
+fn every_options(request: &BuildRequest, contexts: &Contexts) -> Vec<BuildOptions> {
+    request
+        .platforms()
+        .into_iter()
+        .map(|platform| options_for(request, contexts, platform))
+        .collect()
+}
+
+/// What the frontend is told for the first platform.
 fn options(request: &BuildRequest, contexts: &Contexts) -> BuildOptions {
+    options_for(request, contexts, request.platforms().swap_remove(0))
+}
+
+fn options_for(request: &BuildRequest, contexts: &Contexts, platform: Platform) -> BuildOptions {
     let parameters = &request.parameters;
     BuildOptions {
         target: parameters.target.clone(),
@@ -301,17 +316,8 @@ fn options(request: &BuildRequest, contexts: &Contexts) -> BuildOptions {
         no_cache: parameters.no_cache,
         labels: parameters.labels.clone(),
         run: parameters.run.clone(),
-        ..BuildOptions::new(Platform::host())
+        build_platform: Platform::host(),
+        step_names: request.step_names(),
+        ..BuildOptions::new(platform)
     }
-}
-
-fn describe(output: &Output) -> String {
-    match output {
-        Output::Oci { .. } => "exporting to oci image format",
-        Output::Docker { .. } => "exporting to docker image format",
-        Output::Tar { .. } => "exporting to tar",
-        Output::Local { .. } => "exporting to directory",
-        Output::CacheOnly => "exporting nothing",
-    }
-    .to_owned()
 }

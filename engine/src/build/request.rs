@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use kiln_executor::ResourceLimit;
-use kiln_frontend::RunOptions;
-use kiln_image::ImageRef;
+use kiln_frontend::{RunOptions, StepNames};
+use kiln_image::{ImageRef, Platform};
 
 use crate::export::Output;
 use crate::secrets::SecretSource;
@@ -60,6 +60,38 @@ pub struct Parameters {
     pub no_cache: bool,
     /// What every `RUN` finds around it, and how far it may reach.
     pub run: RunOptions,
+    /// The platforms of the image; none for this machine's.
+    pub platforms: Vec<Platform>,
+}
+
+/// The build argument that asks for an index of a single platform.
+const MULTI_PLATFORM: &str = "BUILDKIT_MULTI_PLATFORM";
+
+impl BuildRequest {
+    /// The platforms, each once; at least one.
+    pub(crate) fn platforms(&self) -> Vec<Platform> {
+        let mut platforms: Vec<Platform> = Vec::new();
+        for platform in &self.parameters.platforms {
+            if !platforms.contains(platform) {
+                platforms.push(platform.clone());
+            }
+        }
+        if platforms.is_empty() {
+            platforms.push(Platform::host());
+        }
+        platforms
+    }
+
+    /// Whether the result is an index of images, or one image.
+    pub(crate) fn is_index(&self) -> bool {
+        let asked = self.parameters.build_args.get(MULTI_PLATFORM);
+        self.platforms().len() > 1
+            || asked.is_some_and(|text| matches!(text.as_str(), "1" | "true"))
+    }
+
+    pub(crate) fn step_names(&self) -> StepNames {
+        if self.is_index() { StepNames::ByPlatform } else { StepNames::Plain }
+    }
 }
 
 /// What every command of a build may use up; no part of any cache key.

@@ -6,7 +6,9 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use kiln_image::docker_archive::{self, SavedImage};
-use kiln_image::{Descriptor, ImageRef, Index, Manifest, OciDigest, layout, parse_manifest};
+use kiln_image::{
+    Descriptor, Document, ImageRef, Index, Manifest, OciDigest, Platform, layout, parse_document,
+};
 
 use super::{Destination, write_error, write_to};
 use crate::origin::image_error;
@@ -20,16 +22,16 @@ impl Engine {
         names: &[ImageRef],
         dest: &Destination,
     ) -> Result<(), EngineError> {
-        let document = self.manifest_document(manifest)?;
+        let blobs = self.blobs(manifest)?;
         match dest {
-            Destination::Dir(dir) => self.write_layout_dir(manifest, &document, names, dir),
+            Destination::Dir(dir) => self.write_layout_dir(manifest, &blobs, names, dir),
             Destination::File(_) | Destination::Stdout => write_to(dest, |out| {
                 let mut archive = Archive::new(out);
                 let mut index = Index::new(Vec::new());
                 list(&mut index, manifest, names);
                 archive.bytes(layout::MARKER_NAME, layout::MARKER)?;
                 archive.bytes(layout::INDEX_NAME, &index.to_bytes())?;
-                for blob in blobs(manifest, &document).values() {
+                for blob in blobs.values() {
                     archive.blob(self, blob)?;
                 }
                 archive.finish()
@@ -38,7 +40,8 @@ impl Engine {
     }
 
     /// Writes images, each with its names, as an archive that `docker load` and `podman load` take: an OCI
-    /// layout with the list that older readers want.
+    /// layout with the list that older readers want. Of an image for several platforms that list has the one
+    /// for this machine's, or the first.
     pub(crate) fn write_docker(
         &self,
         images: &[(Descriptor, Vec<ImageRef>)],
@@ -47,7 +50,7 @@ impl Engine {
         let mut index = Index::new(Vec::new());
         let (mut saved, mut all) = (Vec::new(), BTreeMap::new());
         for (manifest, names) in images {
-            let document = self.manifest_document(manifest)?;
+            let document = self.one_manifest(manifest)?;
             let layers = document.layers.iter().map(|layer| layout::blob_path(&layer.digest));
             saved.push(SavedImage {
                 config: layout::blob_path(&document.config.digest),
@@ -55,7 +58,7 @@ impl Engine {
                 layers: layers.collect(),
             });
             list(&mut index, manifest, names);
-            all.extend(blobs(manifest, &document));
+            all.extend(self.blobs(manifest)?);
         }
         write_to(dest, |out| {
             let mut archive = Archive::new(out);
@@ -69,17 +72,56 @@ impl Engine {
         })
     }
 
-    pub(crate) fn manifest_document(&self, manifest: &Descriptor) -> Result<Manifest, EngineError> {
-        let digest = manifest.digest.to_string();
+    /// The manifest that a descriptor means to readers who know of no index.
+    fn one_manifest(&self, descriptor: &Descriptor) -> Result<Manifest, EngineError> {
+        match self.parsed(descriptor)? {
+            Document::Manifest(manifest) => Ok(manifest),
+            Document::Index(index) => {
+                let host = index.select(&Platform::host()).ok().or(index.manifests.first());
+                let none = || EngineError::NoImage {
+                    reference: descriptor.digest.to_string(),
+                    looked: "its index lists no image".to_owned(),
+                };
+                match self.parsed(host.ok_or_else(none)?)? {
+                    Document::Manifest(manifest) => Ok(manifest),
+                    Document::Index(_) => Err(none()),
+                }
+            }
+        }
+    }
+
+    fn parsed(&self, descriptor: &Descriptor) -> Result<Document, EngineError> {
+        let digest = descriptor.digest.to_string();
         let bytes = self.store.read_blob(&digest, kiln_image::MAX_DOCUMENT_BYTES)?;
-        parse_manifest(&bytes).map_err(image_error(&digest))
+        parse_document(&bytes, &descriptor.media_type).map_err(image_error(&digest))
+    }
+
+    /// All blobs of an image, or of all images of an index, each once and in the order of their digests.
+    fn blobs(&self, top: &Descriptor) -> Result<BTreeMap<String, Descriptor>, EngineError> {
+        let mut all = BTreeMap::new();
+        let mut pending = vec![top.clone()];
+        while let Some(descriptor) = pending.pop() {
+            if all.contains_key(&descriptor.digest.to_string()) {
+                continue;
+            }
+            let below = match self.parsed(&descriptor)? {
+                Document::Index(index) => {
+                    pending.extend(index.manifests);
+                    Vec::new()
+                }
+                Document::Manifest(manifest) => [manifest.layers, vec![manifest.config]].concat(),
+            };
+            let blobs = below.into_iter().chain([descriptor]);
+            all.extend(blobs.map(|blob| (blob.digest.to_string(), blob)));
+        }
+        Ok(all)
     }
 
     /// Adds the image to a layout's directory, new or existing.
     fn write_layout_dir(
         &self,
         manifest: &Descriptor,
-        document: &Manifest,
+        blobs: &BTreeMap<String, Descriptor>,
         names: &[ImageRef],
         dir: &Path,
     ) -> Result<(), EngineError> {
@@ -92,7 +134,7 @@ impl Engine {
             Err(_) => Index::new(Vec::new()),
         };
         fs::create_dir_all(dir.join(layout::BLOBS_DIR)).map_err(&failed)?;
-        for blob in blobs(manifest, document).values() {
+        for blob in blobs.values() {
             self.write_blob_file(blob, &dir.join(layout::blob_path(&blob.digest)))?;
         }
         list(&mut index, manifest, names);
@@ -134,12 +176,6 @@ fn list(index: &mut Index, manifest: &Descriptor, names: &[ImageRef]) {
         image.annotations.insert(layout::FULL_NAME.to_owned(), name.to_string());
         layout::insert(index, image, name.tag());
     }
-}
-
-/// All blobs of an image, each once, in the order of their digests.
-fn blobs(manifest: &Descriptor, document: &Manifest) -> BTreeMap<String, Descriptor> {
-    let all = document.layers.iter().chain([&document.config, manifest]);
-    all.map(|blob| (blob.digest.to_string(), blob.clone())).collect()
 }
 
 /// A tar archive whose bytes follow from its content.

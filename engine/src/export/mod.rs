@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 pub(crate) use assemble::{Assembled, Parts, base_time};
+pub(crate) use tree::TreePart;
 
 use crate::EngineError;
 
@@ -30,14 +31,30 @@ pub enum Output {
     Tar {
         /// Where to.
         dest: Destination,
+        /// Whether each platform has a directory in it.
+        split: PlatformSplit,
     },
     /// The files of the image's root in a directory.
     Local {
         /// The directory; made if absent.
         dir: PathBuf,
+        /// Whether each platform has a directory in it.
+        split: PlatformSplit,
     },
     /// Nothing, not even an image in the store: only the cache is filled.
     CacheOnly,
+}
+
+/// Whether the files of each platform have a directory of their own, such as `linux_arm64`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PlatformSplit {
+    /// When there are several platforms.
+    #[default]
+    Several,
+    /// Also when there is one.
+    Always,
+    /// Not even when there are several; then no two may have the same file.
+    Never,
 }
 
 /// Where an archive is written.

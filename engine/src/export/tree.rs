@@ -3,6 +3,7 @@
 //! The directory is written through descriptors, one name at a time and never through a symbolic link: the
 //! image's links cannot lead out of it.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -11,7 +12,9 @@ use kiln_cache::Snapshot;
 use kiln_cache::tree::{Entry, LastLink, Meta, Mtime, Node};
 use kiln_cache::view::View;
 use kiln_executor::Ids;
-use kiln_image::layer::{Compression, PackError, PackOptions, pack};
+use kiln_image::layer::{
+    Compression, EntryKind, EntryMeta, PackEntry, PackError, PackOptions, pack,
+};
 use kiln_ir::GuestPath;
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
@@ -24,23 +27,16 @@ impl Engine {
     /// Writes all files as a plain tar archive.
     pub(crate) fn write_tar(
         &self,
-        snapshot: &Snapshot,
-        epoch: Option<i64>,
+        parts: &[TreePart<'_>],
         dest: &Destination,
     ) -> Result<(), EngineError> {
-        let view = self.view(snapshot)?;
+        let trees = self.trees(parts)?;
         write_to(dest, |out| {
-            let all = entries_below(&view, b"");
-            let entries = all.iter().filter_map(|entry| {
-                let kind = kind_of(entry, |entry| open(&view, entry)).transpose()?;
-                Some(kind.map(|kind| pack_entry(entry, kind, epoch)))
-            });
+            let entries = trees.iter().flat_map(|tree| tree.pack());
             let options = PackOptions { compression: Compression::None, level: None };
             pack(entries, out, options).map_err(|error| match error {
                 PackError::Entry(error) => error,
-                PackError::Layer(source) => {
-                    EngineError::Pack { layer: snapshot.digest().short(), source }
-                }
+                PackError::Layer(source) => EngineError::Pack { layer: "files".to_owned(), source },
             })?;
             Ok(())
         })
@@ -50,15 +46,39 @@ impl Engine {
     /// machine, else the files are whoever's who builds; device nodes are left out.
     pub(crate) fn write_local(
         &self,
-        snapshot: &Snapshot,
-        epoch: Option<i64>,
+        parts: &[TreePart<'_>],
         dir: &Path,
     ) -> Result<(), EngineError> {
-        let view = self.view(snapshot)?;
-        std::fs::create_dir_all(dir).map_err(write_error("output", dir))?;
         let own = self.host.ids == Ids::All;
-        let writer = DirWriter { root: open_root(dir)?, view: &view, top: b"", dir, epoch, own };
-        writer.write_all()
+        for Tree { directory, view, epoch, .. } in &self.trees(parts)? {
+            let dir = directory.map_or_else(|| dir.to_owned(), |name| dir.join(name));
+            std::fs::create_dir_all(&dir).map_err(write_error("output", &dir))?;
+            let root = open_root(&dir)?;
+            DirWriter { root, view, top: b"", dir: &dir, epoch: *epoch, own }.write_all()?;
+        }
+        Ok(())
+    }
+
+    /// The files of all parts. Two that share a directory have no file in common.
+    fn trees<'p>(&self, parts: &'p [TreePart<'_>]) -> Result<Vec<Tree<'p>>, EngineError> {
+        let mut trees = Vec::new();
+        let mut seen = BTreeMap::new();
+        for TreePart { directory, snapshot, epoch } in parts {
+            let (directory, view) = (directory.as_deref(), self.view(snapshot)?);
+            let mut entries = entries_below(&view, b"");
+            if parts.len() > 1 && directory.is_none() {
+                let is_new = |entry: &Entry| match seen.insert(entry.path.clone(), entry.is_dir()) {
+                    None => Ok(true),
+                    Some(true) if entry.is_dir() => Ok(false),
+                    Some(_) => Err(EngineError::Overlap { path: as_path(&entry.path).to_owned() }),
+                };
+                let kept: Result<Vec<bool>, _> = entries.iter().map(is_new).collect();
+                let mut kept = kept?.into_iter();
+                entries.retain(|_| kept.next().unwrap_or(true));
+            }
+            trees.push(Tree { directory, view, entries, epoch: *epoch });
+        }
+        Ok(trees)
     }
 
     /// Writes what a snapshot has below a directory into another one, with owners and times.
@@ -77,6 +97,58 @@ impl Engine {
     pub(crate) fn view(&self, snapshot: &Snapshot) -> Result<View, EngineError> {
         let layers: Vec<_> = snapshot.layers.iter().map(|layer| layer.digest).collect();
         Ok(View::new(&self.layers, &layers)?)
+    }
+}
+
+/// The files of one platform, on their way out.
+#[derive(Debug)]
+pub(crate) struct TreePart<'s> {
+    /// The directory that they go to; nothing for the output's own.
+    pub(crate) directory: Option<String>,
+    /// The files.
+    pub(crate) snapshot: &'s Snapshot,
+    /// The one time that all of them have; nothing for their own.
+    pub(crate) epoch: Option<i64>,
+}
+
+/// A part that is looked into.
+struct Tree<'p> {
+    directory: Option<&'p str>,
+    view: View,
+    entries: Vec<Entry>,
+    epoch: Option<i64>,
+}
+
+impl Tree<'_> {
+    /// The entries of an archive, in the part's directory.
+    fn pack(&self) -> impl Iterator<Item = Result<PackEntry<'_>, EngineError>> {
+        let own = self.directory.map(|name| {
+            let (path, kind) = (name.as_bytes().to_vec(), EntryKind::Dir);
+            let meta = EntryMeta {
+                mode: 0o755,
+                uid: 0,
+                gid: 0,
+                mtime_seconds: self.epoch.unwrap_or(0),
+                xattrs: Default::default(),
+            };
+            Ok(PackEntry { path, kind, meta })
+        });
+        let entries = self.entries.iter().filter_map(|entry| {
+            let kind = kind_of(entry, |entry| open(&self.view, entry)).transpose()?;
+            Some(kind.map(|kind| self.place(pack_entry(entry, kind, self.epoch))))
+        });
+        own.into_iter().chain(entries)
+    }
+
+    /// Puts an entry into the part's directory.
+    fn place<'e>(&self, mut entry: PackEntry<'e>) -> PackEntry<'e> {
+        if let Some(directory) = self.directory {
+            entry.path = [directory.as_bytes(), b"/", &entry.path].concat();
+            if let EntryKind::Hardlink { target } = &mut entry.kind {
+                *target = [directory.as_bytes(), b"/", target].concat();
+            }
+        }
+        entry
     }
 }
 

@@ -141,7 +141,7 @@ impl Steps {
                 "declared" => {
                     assert_eq!(index, tasks.len(), "tasks are declared in order");
                     let name = event["name"].as_str().unwrap().to_owned();
-                    let is_step = name.starts_with('[') && !name.starts_with("[internal]");
+                    let is_step = name.starts_with('[') && !name.contains("internal] ");
                     tasks.push(Task { name, is_step, ..Task::default() });
                 }
                 "cached" => tasks[index].cached = true,
