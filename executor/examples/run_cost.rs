@@ -5,11 +5,12 @@
 //! yardstick is clone(2) with the same namespaces, one overlay mount, pivot_root(2) and execve(2). The
 //! two take turns, so that whatever else the machine does meets both.
 //!
-//! `run_cost ROOT BASE COUNT bare`: the yardstick alone, COUNT times one after the other; prints the time
-//! of all together in nanoseconds. `cargo xtask bench` calls this. The yardstick is here because it needs
+//! `run_cost ROOT BASE COUNT bare [PROGRAM [ARGUMENT…]]`: the yardstick alone, COUNT times one after the
+//! other, with any program; prints the time of all together in nanoseconds. `cargo xtask bench` calls this. The yardstick is here because it needs
 //! `unsafe` for clone(2), which this crate alone may use.
 
 use std::error::Error;
+use std::ffi::CString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -30,7 +31,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let count = rest.first().map_or(Ok(100), |count| count.parse())?;
     let (root, base) = (Path::new(root), Path::new(base));
     if rest.get(1).is_some_and(|mode| mode == "bare") {
-        let total = bare_total(root, base, count)?;
+        let command: Vec<_> =
+            rest[2..].iter().map(|word| CString::new(word.as_str())).collect::<Result<_, _>>()?;
+        let command = if command.is_empty() { nothing() } else { command };
+        let total = bare_total(root, base, count, &command)?;
         return Ok(writeln!(std::io::stdout(), "{}", total.as_nanos())?);
     }
     let sandboxes = Sandboxes::new("/proc/self/exe".into(), HostFacts::gather()?);
@@ -39,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (mut bare, mut whole) = (Vec::new(), Vec::new());
     for index in 0..count {
         let dirs = directories(base, &format!("bare-{index}"))?;
-        bare.push(time(|| yardstick(root, &dirs))?);
+        bare.push(time(|| yardstick(root, &dirs, &nothing()))?);
         let dirs = directories(base, &format!("run-{index}"))?;
         whole.push(time(|| one_run(root, dirs, &scratch, &sandboxes))?);
     }
@@ -52,11 +56,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn bare_total(root: &Path, base: &Path, count: usize) -> Result<Duration, Box<dyn Error>> {
+/// The command that does nothing.
+fn nothing() -> Vec<CString> {
+    vec![c"/bin/busybox".to_owned(), c"true".to_owned()]
+}
+
+fn bare_total(
+    root: &Path,
+    base: &Path,
+    count: usize,
+    command: &[CString],
+) -> Result<Duration, Box<dyn Error>> {
     let mut total = Duration::ZERO;
     for index in 0..count {
         let dirs = directories(base, &format!("bare-{index}"))?;
-        total += time(|| yardstick(root, &dirs))?;
+        total += time(|| yardstick(root, &dirs, command))?;
     }
     Ok(total)
 }
@@ -109,14 +123,14 @@ fn one_run(
     if exit.success() { Ok(()) } else { Err(format!("{exit:?}").into()) }
 }
 
-fn yardstick(root: &Path, dirs: &[PathBuf; 3]) -> Result<(), Box<dyn Error>> {
+fn yardstick(root: &Path, dirs: &[PathBuf; 3], command: &[CString]) -> Result<(), Box<dyn Error>> {
     let flags = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWCGROUP;
     let mut stack = vec![0; 256 << 10];
-    let body = Box::new(|| if bare_start(root, dirs).is_err() { 1 } else { 0 });
+    let body = Box::new(|| if bare_start(root, dirs, command).is_err() { 1 } else { 0 });
     // SAFETY: this program has one thread, and the child gets a copy of its memory, so it may run any
     // code; the stack is the child's own and larger than what `bare_start` needs.
     let child = unsafe { nix::sched::clone(body, &mut stack, flags, Some(libc::SIGCHLD)) }?;
@@ -127,7 +141,11 @@ fn yardstick(root: &Path, dirs: &[PathBuf; 3]) -> Result<(), Box<dyn Error>> {
     Err(format!("{status:?}").into())
 }
 
-fn bare_start(root: &Path, [upper, work, scratch]: &[PathBuf; 3]) -> Result<(), Box<dyn Error>> {
+fn bare_start(
+    root: &Path,
+    [upper, work, scratch]: &[PathBuf; 3],
+    command: &[CString],
+) -> Result<(), Box<dyn Error>> {
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     nix::mount::mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
     let options = format!(
@@ -141,6 +159,6 @@ fn bare_start(root: &Path, [upper, work, scratch]: &[PathBuf; 3]) -> Result<(), 
     nix::unistd::chdir(scratch.as_path())?;
     nix::unistd::pivot_root(".", ".")?;
     nix::mount::umount2(".", MntFlags::MNT_DETACH)?;
-    nix::unistd::execve::<_, &std::ffi::CStr>(c"/bin/busybox", &[c"busybox", c"true"], &[])?;
+    nix::unistd::execve::<_, &std::ffi::CStr>(&command[0], command, &[])?;
     Ok(())
 }

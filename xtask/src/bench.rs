@@ -6,6 +6,7 @@
 //! chain, times ten.
 
 mod buildah;
+mod bulk;
 mod inputs;
 
 use std::fs;
@@ -60,9 +61,12 @@ pub(crate) fn bench(runs: usize) -> Result<()> {
     };
     provide(&bench.kiln)?;
     let buildah = Buildah::find(&bench.kiln, work.path())?;
-    let rows =
-        [bench.chain(&buildah)?, bench.chain_cached()?].into_iter().chain(bench.context(&buildah)?);
-    print(rows, bench.runs);
+    let mut rows = vec![bench.chain(&buildah)?, bench.chain_cached()?];
+    rows.extend(bench.context(&buildah)?);
+    rows.extend([bench.many_files()?, bench.many_written()?, bench.large_file()?]);
+    let stages = bench.stages()?;
+    print(rows.into_iter(), bench.runs);
+    stages.iter().for_each(|line| say(line));
     if buildah.is_none() {
         say("buildah: absent (not installed), not timed");
     }
@@ -88,13 +92,13 @@ impl Bench {
         run(&mut self.kiln.command(&["build", "--quiet", "--output", &unpack, &context]))?;
         let (mut ours, mut bare) = (Vec::new(), Vec::new());
         for _ in 0..self.runs {
-            bare.push(self.bare_starts(&root)?);
+            bare.push(self.bare_starts(&root, CHAIN, &[])?);
             ours.push(self.build(&self.inputs.chain, &["--no-cache"])?);
         }
         Ok(Row {
             what: "chain of 100 RUN, cold",
             yardstick: "100 bare clone+overlay+pivot+exec",
-            aim: "3.0",
+            aim: "2.0",
             ours,
             bare,
             buildah: match buildah {
@@ -182,7 +186,8 @@ impl Bench {
         output(&mut self.kiln.command(&["--version"])).map(drop)
     }
 
-    fn bare_starts(&self, root: &Path) -> Result<Duration> {
+    /// A command, or else one that does nothing, so many times in the least of a sandbox.
+    fn bare_starts(&self, root: &Path, count: usize, command_line: &[&str]) -> Result<Duration> {
         let base = tempfile::tempdir_in(&self.work)?;
         // An ordinary user needs a user namespace for it, as Kiln does.
         let mut command = if nix::unistd::geteuid().is_root() {
@@ -192,7 +197,8 @@ impl Bench {
             command.args(["--user", "--map-root-user", "--mount"]).arg(&self.yardstick);
             command
         };
-        command.arg(root).arg(base.path()).args([&CHAIN.to_string(), "bare"]);
+        command.arg(root).arg(base.path()).args([&count.to_string(), "bare"]);
+        command.args(command_line);
         let nanoseconds = output(&mut command)?.trim().parse().context("the yardstick's time")?;
         Ok(Duration::from_nanos(nanoseconds))
     }
