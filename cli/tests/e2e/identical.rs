@@ -3,6 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::support::account::Account;
 use super::support::build::Kiln;
@@ -112,6 +113,18 @@ fn assert_same(one: &Image, other: &Image) {
 fn twice_from_an_empty_store() {
     let Some(case) = Case::new() else { return };
     assert_same(&case.build_anew("first", "2"), &case.build_anew("second", "2"));
+}
+
+#[test]
+fn from_files_older_than_the_epoch() {
+    let Some(case) = Case::new() else { return };
+    let as_made = case.build_anew("made", "2");
+    // What the epoch is to hide is not only what is later than it.
+    for path in ["context/tree/one", "context/tree/sub/two", "context/tree/sub"] {
+        let old = fs::File::open(case.work.path(path)).unwrap();
+        old.set_modified(UNIX_EPOCH - Duration::from_secs(86_400)).unwrap();
+    }
+    assert_same(&as_made, &case.build_anew("old", "2"));
 }
 
 #[test]
