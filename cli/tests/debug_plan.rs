@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use kiln_engine::Faulty;
-use kiln_frontend::{BuildOptions, Facts, plan, syntax_diagnostics};
+use kiln_frontend::{BuildOptions, Facts, SourceText, plan, syntax_diagnostics};
 use kiln_image::Platform;
 use serde_json::{Value, json};
 
@@ -112,7 +112,7 @@ fn refused_at(source: &str) -> Value {
     } else {
         syntax_diagnostics(&parsed.errors)
     };
-    let faulty = Faulty { file: "-".to_owned(), source: source.to_owned(), diagnostics };
+    let faulty = Faulty { source: SourceText::of_file("-", source), diagnostics };
     kiln_cli::planned::refused(&faulty)["error"]["line"].clone()
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use kiln_cache::CacheError;
 use kiln_cache::select::SelectError;
 use kiln_executor::ExecutorError;
-use kiln_frontend::Diagnostic;
+use kiln_frontend::{Diagnostic, SourceText};
 use kiln_image::ImageError;
 use kiln_image::layer::LayerError;
 use kiln_registry::RegistryError;
@@ -198,10 +198,8 @@ pub enum EngineError {
 /// A Dockerfile with what is wrong with it.
 #[derive(Debug)]
 pub struct Faulty {
-    /// The file's name, as people should see it.
-    pub file: String,
-    /// Its text.
-    pub source: String,
+    /// Its text, which knows the names of its files as people should see them.
+    pub source: SourceText,
     /// At least one of them an error.
     pub diagnostics: Vec<Diagnostic>,
 }

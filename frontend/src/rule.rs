@@ -48,6 +48,8 @@ pub enum Rule {
     InvalidEpoch,
     /// A trigger in a base image that cannot be read.
     InvalidTrigger,
+    /// An `INCLUDE` that names no file or one that cannot be included.
+    InvalidInclude,
     /// A `--build-arg` that nothing declares.
     UnusedBuildArgument,
     /// Settings of the checks that make no sense.
@@ -58,7 +60,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every kind.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::NotSupportedYet,
         Self::NoStage,
         Self::BlankBase,
@@ -80,6 +82,7 @@ impl Rule {
         Self::EmptyCommand,
         Self::InvalidEpoch,
         Self::InvalidTrigger,
+        Self::InvalidInclude,
         Self::UnusedBuildArgument,
         Self::InvalidCheck,
         Self::NotAllowed,
@@ -110,6 +113,7 @@ impl Rule {
             Self::EmptyCommand => "empty-command",
             Self::InvalidEpoch => "invalid-epoch",
             Self::InvalidTrigger => "invalid-trigger",
+            Self::InvalidInclude => "invalid-include",
             Self::UnusedBuildArgument => "unused-build-argument",
             Self::InvalidCheck => "invalid-check",
             Self::NotAllowed => "not-allowed",

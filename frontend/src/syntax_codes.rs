@@ -3,13 +3,14 @@
 use kiln_grammar::SyntaxErrorKind as Kind;
 
 /// Every code that [`of`] can answer.
-pub(crate) const ALL: [&str; 17] = [
+pub(crate) const ALL: [&str; 18] = [
     "no-instructions",
     "foreign-syntax",
     "line-too-long",
     "invalid-directive",
     "empty-continuation",
     "unknown-instruction",
+    "include",
     "unknown-flag",
     "invalid-flag",
     "wrong-arguments",
@@ -33,6 +34,7 @@ pub(crate) fn of(kind: &Kind) -> &'static str {
         Kind::DuplicateDirective { .. } | Kind::InvalidEscape { .. } => "invalid-directive",
         Kind::EmptyContinuation => "empty-continuation",
         Kind::UnknownInstruction { .. } => "unknown-instruction",
+        Kind::Include => "include",
         Kind::UnknownFlag { .. } => "unknown-flag",
         Kind::MissingFlagValue { .. }
         | Kind::DuplicateFlag { .. }

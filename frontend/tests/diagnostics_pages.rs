@@ -2,11 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a page that cannot be read fails the test")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_frontend::{
-    BuildOptions, Extent, FactRequest, Facts, Planning, ResolvedImage, Severity, check, codes,
-    plan, syntax_diagnostics,
+    BuildOptions, Expansion, Extent, FactRequest, Facts, Planning, ResolvedImage, Severity,
+    SourceText, check, codes, expand, plan, syntax_diagnostics,
 };
 use kiln_grammar::parse;
 use kiln_image::{ImageConfig, OciDigest, Platform};
@@ -77,6 +77,12 @@ fn image(reference: &str) -> ResolvedImage {
 
 /// The codes and severities of all that is said of a Dockerfile.
 fn said(source: &str, options: &BuildOptions) -> BTreeSet<(&'static str, Severity)> {
+    let whole = match expand(SourceText::of_file("Dockerfile", source), &BTreeMap::new()) {
+        Ok(Expansion::Done(whole)) => whole,
+        Ok(Expansion::Need(files)) => panic!("no page includes other files: {files:?}"),
+        Err((_, remarks)) => return remarks.iter().map(|one| (one.code, one.severity)).collect(),
+    };
+    let source = whole.text();
     let parsed = parse(source);
     let mut facts = Facts::new();
     let mut remarks = if parsed.errors.is_empty() {

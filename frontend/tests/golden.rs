@@ -8,8 +8,8 @@
 use std::fmt::Write;
 
 use kiln_frontend::{
-    BuildOptions, Extent, FactRequest, Facts, NamedContext, Plan, Planning, ResolvedImage, codes,
-    plan, render, syntax_diagnostics,
+    BuildOptions, Extent, FactRequest, Facts, NamedContext, Plan, Planning, ResolvedImage,
+    SourceText, codes, plan, render, syntax_diagnostics,
 };
 use kiln_grammar::{line_column, parse};
 use kiln_image::{ImageConfig, OciDigest, Platform};
@@ -42,7 +42,8 @@ fn image(reference: &str) -> ResolvedImage {
 fn planned(source: &str, options: &BuildOptions) -> Result<Plan, String> {
     let parsed = parse(source);
     let said = |remarks: Vec<kiln_frontend::Diagnostic>| {
-        remarks.iter().map(|remark| render(remark, "Dockerfile", source) + "\n").collect::<String>()
+        let source = SourceText::of_file("Dockerfile", source);
+        remarks.iter().map(|remark| render(remark, &source) + "\n").collect::<String>()
     };
     if !parsed.errors.is_empty() {
         return Err(said(syntax_diagnostics(&parsed.errors)));
@@ -131,7 +132,10 @@ fn checks() {
         let rendered = checked.remarks.iter().map(|remark| {
             let line = remark.line_span().map(|at| line_column(&case.input, at.start).0);
             let line = line.map_or("no line".to_owned(), |line| format!("line {line}"));
-            format!("{line}: {}\n", render(remark, "Dockerfile", &case.input))
+            format!(
+                "{line}: {}\n",
+                render(remark, &SourceText::of_file("Dockerfile", &*case.input))
+            )
         });
         check(&case.golden("txt"), &rendered.collect::<String>());
     }

@@ -36,6 +36,8 @@ pub enum SyntaxErrorKind {
     EmptyContinuation,
     #[error("unknown instruction `{name}`")]
     UnknownInstruction { name: String, nearest: Suggestion },
+    #[error("`INCLUDE` is an instruction of Kiln's own dialect")]
+    Include,
     #[error("`{instruction}` has no flag `--{name}`")]
     UnknownFlag { instruction: &'static str, name: String, nearest: Suggestion },
     #[error("flag `--{flag}` needs a value")]
@@ -107,6 +109,7 @@ impl SyntaxError {
             Kind::InvalidEscape { .. } => "invalid-escape",
             Kind::EmptyContinuation => "empty-continuation",
             Kind::UnknownInstruction { .. } => "unknown-instruction",
+            Kind::Include => "include",
             Kind::UnknownFlag { .. } => "unknown-flag",
             Kind::MissingFlagValue { .. } => "missing-flag-value",
             Kind::DuplicateFlag { .. } => "duplicate-flag",
@@ -153,6 +156,9 @@ impl SyntaxError {
             Kind::ForeignSyntax { .. } => {
                 Some("Kiln runs no program to read a file; it reads Dockerfiles itself".to_owned())
             }
+            Kind::Include => Some(
+                "say that the file is written in it: `# syntax=kiln` as its first line".to_owned(),
+            ),
             Kind::InvalidStageName { .. } => {
                 Some("a letter, then letters, digits, `-`, `_` and `.`; no variables".to_owned())
             }

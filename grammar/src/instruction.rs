@@ -127,6 +127,11 @@ impl<'a> Head<'a> {
         Self { word, keyword: Keyword::of(word.as_str()), flags, arguments }
     }
 
+    /// Whether the line includes another file: not part of the language, but of Kiln's dialect of it.
+    pub(crate) fn is_include(&self) -> bool {
+        self.word.as_str().eq_ignore_ascii_case("INCLUDE")
+    }
+
     /// What to say about a keyword that is none.
     pub(crate) fn unknown(&self) -> SyntaxErrorKind {
         let name = self.word.as_str();

@@ -17,13 +17,13 @@ mod visit;
 mod word;
 
 pub use error::{SyntaxError, SyntaxErrorKind};
-pub use parse::{Parsed, parse, parse_trigger, parse_word};
+pub use parse::{Parsed, includes, parse, parse_trigger, parse_word};
 pub use suggest::nearest;
 pub use syntax::{
     Add, Arg, ArgDeclaration, Command, CommandLine, Copy, Directive, Dockerfile, Expose,
-    FileSource, Files, From, Healthcheck, Heredoc, Instruction, InstructionKind, JsonFallback,
-    Maintainer, MountFlag, MountOption, Onbuild, Pair, PairForm, Pairs, Run, Shell, StageName,
-    Stopsignal, User, Volume, Workdir,
+    FileSource, Files, From, Healthcheck, Heredoc, Include, Instruction, InstructionKind,
+    JsonFallback, Maintainer, MountFlag, MountOption, Onbuild, Pair, PairForm, Pairs, Run, Shell,
+    StageName, Stopsignal, User, Volume, Workdir,
 };
 pub use word::{
     Absence, Extent, Matches, Operation, Span, Spanned, Variable, Word, WordPart, line_column,

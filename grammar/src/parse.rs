@@ -10,7 +10,9 @@ use crate::heredoc;
 use crate::instruction::arguments::{self, Json};
 use crate::instruction::{self, Context, Head, Keyword};
 use crate::lines::{LogicalLine, Reader};
-use crate::syntax::{Directive, Dockerfile, Heredoc, Instruction, InstructionKind, Onbuild};
+use crate::syntax::{
+    Directive, Dockerfile, Heredoc, Include, Instruction, InstructionKind, Onbuild,
+};
 use crate::text::{Slice, Text};
 use crate::word::{self, Dialect, Quotes, Span, Spanned, Word};
 
@@ -97,16 +99,34 @@ pub fn parse_word(text: &str, escape: char) -> Result<Word, SyntaxError> {
         .map_err(|(span, cause)| SyntaxError { span, within, cause })
 }
 
+/// Finds the lines that include another file, in source order. In a file that is parsed they are mistakes: what
+/// they name is to be put in their place before.
+#[must_use]
+pub fn includes(source: &str) -> Vec<Include> {
+    let mut reader = Reader::new(source);
+    directives::read(&mut reader);
+    let mut parser = Parser::new(reader);
+    while parser.next().is_some() {}
+    parser.includes
+}
+
 struct Parser<'s> {
     reader: Reader<'s>,
     instructions: Vec<Instruction>,
+    includes: Vec<Include>,
     errors: Vec<SyntaxError>,
     seen_any: bool,
 }
 
 impl<'s> Parser<'s> {
     fn new(reader: Reader<'s>) -> Self {
-        Self { reader, instructions: Vec::new(), errors: Vec::new(), seen_any: false }
+        Self {
+            reader,
+            instructions: Vec::new(),
+            includes: Vec::new(),
+            errors: Vec::new(),
+            seen_any: false,
+        }
     }
 
     fn finish(mut self, directives: Vec<Directive>) -> Parsed {
@@ -151,7 +171,12 @@ impl<'s> Parser<'s> {
             return None;
         }
         let Some(keyword) = head.keyword else {
-            self.error(head.word.span(), within, head.unknown());
+            if head.is_include() {
+                self.includes.push(Include { span: within, path: head.arguments.spanned() });
+                self.error(head.word.span(), within, SyntaxErrorKind::Include);
+            } else {
+                self.error(head.word.span(), within, head.unknown());
+            }
             return None;
         };
         let trigger = (keyword == Keyword::Onbuild).then(|| Head::read(head.arguments));

@@ -49,6 +49,15 @@ pub struct Instruction {
     pub blank_continuations: Vec<Span>,
 }
 
+/// `INCLUDE path`, of Kiln's dialect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Include {
+    /// From the keyword to the end of the last continued line.
+    pub span: Span,
+    /// What follows the keyword, without blanks around it; may be empty.
+    pub path: Spanned<String>,
+}
+
 /// A here document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heredoc {

@@ -7,14 +7,15 @@
 //! | `message` | what is wrong |
 //! | `page` | its page, from the project's top |
 //! | `url` | where the field's documentation of the check is |
-//! | `span` | the characters to point at: `start` and, exclusive, `end`, each with `line` and `column` from 1 |
+//! | `span` | the characters to point at: `start` and, exclusive, `end`, each with `line` and `column` from 1, and the
+//! `file` they are in where that is one that the Dockerfile includes |
 //! | `within` | the same for the instruction around them, by whose first line other builders name the place |
 //! | `labels` | further places: `message` and `span` |
 //! | `hints` | what to do about it |
 //!
 //! What is not there is left out.
 
-use kiln_frontend::{Check, Diagnostic, Severity, Span, line_column};
+use kiln_frontend::{Check, Diagnostic, Location, Severity, SourceText, Span};
 use serde::Serialize;
 
 /// A remark.
@@ -27,9 +28,9 @@ pub struct Told<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    span: Option<Range>,
+    span: Option<Range<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    within: Option<Range>,
+    within: Option<Range<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     labels: Vec<Label<'a>>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
@@ -39,11 +40,13 @@ pub struct Told<'a> {
 #[derive(Debug, Serialize)]
 struct Label<'a> {
     message: &'a str,
-    span: Range,
+    span: Range<'a>,
 }
 
 #[derive(Debug, Serialize)]
-struct Range {
+struct Range<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'a str>,
     start: Position,
     end: Position,
 }
@@ -57,7 +60,7 @@ struct Position {
 impl<'a> Told<'a> {
     /// A remark on `source`.
     #[must_use]
-    pub fn new(diagnostic: &'a Diagnostic, source: &str) -> Self {
+    pub fn new(diagnostic: &'a Diagnostic, source: &'a SourceText) -> Self {
         let range = |span: Span| Range::of(span, source);
         let label = |label: &'a kiln_frontend::Label| Label {
             message: &label.message,
@@ -80,12 +83,13 @@ impl<'a> Told<'a> {
     }
 }
 
-impl Range {
-    fn of(span: Span, source: &str) -> Self {
+impl<'a> Range<'a> {
+    fn of(span: Span, source: &'a SourceText) -> Self {
         let position = |offset: usize| {
-            let (line, column) = line_column(source, offset.min(source.len()));
+            let Location { line, column, .. } = source.locate(offset.min(source.text().len()));
             Position { line, column }
         };
-        Self { start: position(span.start), end: position(span.end) }
+        let file = Some(source.locate(span.start).file).filter(|file| *file != source.file());
+        Self { file, start: position(span.start), end: position(span.end) }
     }
 }

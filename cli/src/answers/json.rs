@@ -17,7 +17,10 @@ pub(super) fn render(answer: &Answer) -> String {
             serde_json::to_string_pretty(&Outlined::new(outline, file))
         }
         Answer::Targets(file, targets) => serde_json::to_string_pretty(&Targets {
-            targets: targets.iter().map(|target| Targeted::new(target, &file.source)).collect(),
+            targets: targets
+                .iter()
+                .map(|target| Targeted::new(target, file.source.text()))
+                .collect(),
             sources: vec![encoded(file)],
         }),
     };
@@ -25,7 +28,7 @@ pub(super) fn render(answer: &Answer) -> String {
 }
 
 fn encoded(file: &Faulty) -> String {
-    STANDARD.encode(&file.source)
+    STANDARD.encode(file.source.text())
 }
 
 /// Where something is: whole lines.
@@ -92,7 +95,7 @@ struct BuildError {
 
 impl<'a> Checked<'a> {
     fn new(remarks: &'a Faulty) -> Self {
-        let source = remarks.source.as_str();
+        let source = remarks.source.text();
         let warnings = remarks.diagnostics.iter().filter_map(|diagnostic| {
             let check = Check::of_code(diagnostic.code)?;
             Some(Warning {
@@ -101,7 +104,7 @@ impl<'a> Checked<'a> {
                 url: check.url(),
                 detail: &diagnostic.message,
                 location: Location::of(diagnostic.line_span(), source),
-                diagnostic: Told::new(diagnostic, source),
+                diagnostic: Told::new(diagnostic, &remarks.source),
             })
         });
         let errors: Vec<&Diagnostic> = remarks.diagnostics.iter().filter(|d| is_error(d)).collect();
@@ -113,12 +116,12 @@ impl<'a> Checked<'a> {
         Self {
             warnings: warnings.collect(),
             sources: vec![Source {
-                filename: &remarks.file,
+                filename: remarks.source.file(),
                 data: encoded(remarks),
                 language: "Dockerfile",
             }],
             build_error,
-            errors: errors.iter().map(|error| Told::new(error, source)).collect(),
+            errors: errors.iter().map(|error| Told::new(error, &remarks.source)).collect(),
         }
     }
 }
@@ -195,7 +198,7 @@ struct Mounted<'a> {
 
 impl<'a> Outlined<'a> {
     fn new(outline: &'a Outline, file: &Faulty) -> Self {
-        let location = |span: Span| Location::of(Some(span), &file.source);
+        let location = |span: Span| Location::of(Some(span), file.source.text());
         let arg = |arg: &'a Argument| Arg {
             name: &arg.name,
             description: arg.description.as_deref(),

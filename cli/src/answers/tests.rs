@@ -1,7 +1,7 @@
 //! Answers as they are shown.
 
 use kiln_engine::{Answer, Faulty};
-use kiln_frontend::{BuildOptions, Extent, Facts, check, outline, targets};
+use kiln_frontend::{BuildOptions, Extent, Facts, SourceText, check, outline, targets};
 use kiln_grammar::parse;
 use kiln_image::Platform;
 use serde_json::{Value, json};
@@ -21,8 +21,7 @@ ENV GREETING \\
 ";
 
 fn file(source: &str) -> Faulty {
-    let (file, source) = ("Dockerfile".to_owned(), source.to_owned());
-    Faulty { file, source, diagnostics: Vec::new() }
+    Faulty { source: SourceText::of_file("Dockerfile", source), diagnostics: Vec::new() }
 }
 
 fn checked(source: &str) -> Answer {

@@ -19,7 +19,7 @@ pub(super) fn render(answer: &Answer) -> String {
 
 /// The remarks on a Dockerfile, each with its lines.
 pub(super) fn diagnostics(remarks: &Faulty) -> String {
-    let render = |one| kiln_frontend::render(one, &remarks.file, &remarks.source);
+    let render = |one| kiln_frontend::render(one, &remarks.source);
     remarks.diagnostics.iter().map(render).collect::<Vec<_>>().join("\n")
 }
 

@@ -43,8 +43,7 @@ pub(crate) fn note(kind: &str, text: &str) {
 /// The remarks on a Dockerfile, each with its lines.
 pub(crate) fn remarks(faulty: &Faulty) -> String {
     let rendered = faulty.diagnostics.iter();
-    let rendered =
-        rendered.map(|diagnostic| kiln_frontend::render(diagnostic, &faulty.file, &faulty.source));
+    let rendered = rendered.map(|one| kiln_frontend::render(one, &faulty.source));
     rendered.collect::<Vec<_>>().join("\n")
 }
 

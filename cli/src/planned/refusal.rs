@@ -20,7 +20,7 @@ use super::prune;
 /// is none where the reference gives none.
 #[must_use]
 pub fn refused(faulty: &Faulty) -> Value {
-    let source = &faulty.source;
+    let source = faulty.source.text();
     let parsed = parse(source);
     let first = parsed.errors.iter().min_by_key(|error| (reading(error), error.within.start));
     let (line, message) = match first {

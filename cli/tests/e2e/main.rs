@@ -8,6 +8,7 @@
 
 mod exchange;
 mod identical;
+mod include;
 mod platforms;
 mod reach;
 mod real_input;

@@ -41,6 +41,24 @@ RUN --mount=type=cash true
 }
 
 #[test]
+fn mistakes_in_included_files_are_told_with_their_own_lines() {
+    let Some(bed) = Bed::new() else { return };
+    std::fs::create_dir(bed.path("ctx/parts")).unwrap();
+    bed.write("ctx/parts/shell", "# For all stages.\nRUN echo fine\n\nRUN echo wrong && false\n");
+    let dockerfile = format!("# syntax=kiln\n{BASE}INCLUDE parts/shell\n");
+    bed.build(&dockerfile, &[]).is("included-step.txt", &[]);
+    bed.write("ctx/parts/shell", "RUN true\nEXPOSE 99999\n");
+    bed.build(&dockerfile, &[]).is("included-value.txt", &[]);
+    bed.build("# syntax=kiln\nFROM scratch\nINCLUDE parts/shel\n", &[])
+        .is("included-none.txt", &[]);
+    std::os::unix::fs::symlink("/etc/hostname", bed.path("ctx/outside")).unwrap();
+    bed.build("# syntax=kiln\nFROM scratch\nINCLUDE outside\n", &[])
+        .is("included-outside.txt", &[]);
+    bed.build("FROM scratch\nINCLUDE parts/shell\n", &[]).is("include.txt", &[]);
+    bed.is_whole();
+}
+
+#[test]
 fn a_missing_source_names_the_nearest() {
     let Some(bed) = Bed::new() else { return };
     let dockerfile = format!("{BASE}COPY --chmod=755 \\\n    busybax /bin/\n");

@@ -6,14 +6,15 @@
 use std::time::Instant;
 
 use kiln_frontend::{
-    Diagnostic, Extent, FactRequest, Facts, Outline, Target, outline, syntax_diagnostics, targets,
+    Extent, FactRequest, Facts, Outline, Target, outline, syntax_diagnostics, targets,
 };
 use kiln_solver::{Event, Narrator};
 
 use super::contexts::Contexts;
+use super::definition::{Text, faulty};
 use super::missing::missing_image;
+use super::options;
 use super::request::BuildRequest;
-use super::{Text, faulty, load, options};
 use crate::error::{Faulty, MissingImage};
 use crate::{Engine, EngineError};
 
@@ -60,8 +61,7 @@ impl Engine {
         let start = Instant::now();
         let clock = || start.elapsed();
         let mut narrator = Narrator::new(&clock, sink);
-        let text =
-            narrator.perform("[internal] load build definition", |_| load(&request.dockerfile))?;
+        let text = narrator.perform("[internal] load build definition", |_| Text::load(request))?;
         match question {
             Question::Check => {
                 let contexts = self.open_contexts(request)?;
@@ -135,12 +135,4 @@ fn well_formed(text: Text) -> Result<Text, EngineError> {
         return Ok(text);
     }
     Err(faulty(&text, syntax_diagnostics(&text.errors)))
-}
-
-impl Text {
-    /// The file with what is to be said of it.
-    fn told(self, diagnostics: Vec<Diagnostic>) -> Faulty {
-        let Self { file, source, .. } = self;
-        Faulty { file, source, diagnostics }
-    }
 }

@@ -1,14 +1,14 @@
 //! Where in the Dockerfile a failure is, and images that cannot be had.
 
-use kiln_grammar::{InstructionKind, Span, line_column, nearest};
+use kiln_grammar::{InstructionKind, Span, nearest};
 
-use super::Text;
+use super::definition::Text;
 use crate::EngineError;
 use crate::error::{MissingImage, Place};
 
 /// The image that `span` names. A name without a host may be a misspelt stage's.
 pub(super) fn missing_image(text: &Text, span: Span, error: EngineError) -> MissingImage {
-    let written = text.source.get(span.start..span.end).unwrap_or_default();
+    let written = text.source.text().get(span.start..span.end).unwrap_or_default();
     let stages: Vec<&str> = (text.parsed.instructions.iter())
         .filter_map(|instruction| {
             let InstructionKind::From(from) = &instruction.kind else { return None };
@@ -26,9 +26,10 @@ pub(super) fn place(text: &Text, span: Span) -> Place {
     let around = |candidate: &Span| candidate.start <= span.start && span.end <= candidate.end;
     let mut instructions = text.parsed.instructions.iter().map(|instruction| instruction.span);
     let whole = instructions.find(around).unwrap_or(span);
+    let place = text.source.locate(whole.start);
     Place {
-        file: text.file.clone(),
-        line: line_column(&text.source, whole.start).0,
-        source: text.source.get(whole.start..whole.end).unwrap_or_default().to_owned(),
+        file: place.file.to_owned(),
+        line: place.line,
+        source: text.source.text().get(whole.start..whole.end).unwrap_or_default().to_owned(),
     }
 }

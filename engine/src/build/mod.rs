@@ -2,6 +2,7 @@
 
 mod ask;
 mod contexts;
+mod definition;
 mod epoch;
 mod joined;
 mod missing;
@@ -9,14 +10,12 @@ mod outputs;
 mod plan;
 mod request;
 
-use std::fs;
 use std::time::Instant;
 
 use kiln_frontend::{
-    BuildOptions, Checked, Diagnostic, Extent, FactRequest, Facts, Plan, Planning, ResolvedImage,
-    Severity, StepNames, check, plan, syntax_diagnostics,
+    BuildOptions, Diagnostic, Extent, FactRequest, Facts, Plan, Planning, ResolvedImage, Severity,
+    StepNames, plan, syntax_diagnostics,
 };
-use kiln_grammar::{Dockerfile, Parsed, SyntaxError};
 use kiln_image::{Descriptor, OciDigest, Platform};
 use kiln_ir::OpId;
 use kiln_solver::{Cancel, Event, Limits, Narrator, Report, Request, SolveError, solve};
@@ -26,6 +25,7 @@ pub use plan::{Bases, PlanRequest, plan_only};
 pub use request::{BuildRequest, DockerfileSource, Parameters, SandboxLimits};
 
 use self::contexts::Contexts;
+use self::definition::{Text, faulty};
 use self::joined::Joined;
 use self::missing::{missing_image, place};
 use crate::error::{FailedStep, Faulty, Place};
@@ -58,15 +58,6 @@ impl BuiltImage {
     }
 }
 
-/// A Dockerfile as it was read.
-struct Text {
-    file: String,
-    source: String,
-    parsed: Dockerfile,
-    /// What of it the parser refused.
-    errors: Vec<SyntaxError>,
-}
-
 impl Engine {
     /// Builds what `request` asks for, and tells `sink` all that happens, in order, on this thread.
     ///
@@ -82,8 +73,7 @@ impl Engine {
         let clock = || start.elapsed();
         let mut narrator = Narrator::new(&clock, sink);
         let contexts = self.open_contexts(request)?;
-        let text =
-            narrator.perform("[internal] load build definition", |_| load(&request.dockerfile))?;
+        let text = narrator.perform("[internal] load build definition", |_| Text::load(request))?;
         let (plans, remarks) = self.plan(request, &text, &contexts, &mut narrator)?;
         let joined = Joined::of(plans);
         let build =
@@ -92,8 +82,7 @@ impl Engine {
         let solved = build.solve(cancel, &mut narrator);
         self.save_stat_caches(&contexts);
         let image = build.export(&solved?, &mut narrator)?;
-        let Text { file, source, .. } = text;
-        Ok(Built { image, remarks: Faulty { file, source, diagnostics: remarks } })
+        Ok(Built { image, remarks: text.told(remarks) })
     }
 
     /// Plans for each platform, finding out what the plans need to know, until they need nothing more. Answers
@@ -160,14 +149,6 @@ impl Engine {
     }
 }
 
-impl Text {
-    /// The build checks.
-    fn check(&self, options: &BuildOptions, facts: &Facts, extent: Extent) -> Checked {
-        let parsed = Parsed { dockerfile: self.parsed.clone(), errors: self.errors.clone() };
-        check(&parsed, &self.source, options, facts, extent)
-    }
-}
-
 /// The plans of all platforms; or those that are done, and what the others need to know.
 fn plan_all(
     text: &Text,
@@ -176,7 +157,7 @@ fn plan_all(
 ) -> Result<(Vec<Plan>, Vec<FactRequest>), Vec<Diagnostic>> {
     let (mut plans, mut wanted) = (Vec::new(), Vec::new());
     for options in every {
-        match plan(&text.parsed, &text.source, options, facts)? {
+        match plan(&text.parsed, text.source.text(), options, facts)? {
             Planning::Done(plan) => plans.push(*plan),
             Planning::Need(more) => want(&mut wanted, more),
         }
@@ -266,30 +247,6 @@ impl Build<'_> {
     fn place(&self, op: OpId) -> Option<Place> {
         Some(place(self.text, self.joined.source(op)?.span))
     }
-}
-
-/// Reads a Dockerfile, be it well formed or not.
-fn load(dockerfile: &DockerfileSource) -> Result<Text, EngineError> {
-    let (file, bytes) = match dockerfile {
-        DockerfileSource::Text(text) => ("-".to_owned(), text.clone().into_bytes()),
-        DockerfileSource::File(path) => {
-            let bytes = fs::read(path).map_err(|source| EngineError::ReadFile {
-                what: "Dockerfile",
-                path: path.clone(),
-                source,
-            })?;
-            (path.display().to_string(), bytes)
-        }
-    };
-    // As the reference does: what is no text is replaced, and refused by the grammar where it matters.
-    let source = String::from_utf8_lossy(&bytes).into_owned();
-    let Parsed { dockerfile, errors } = kiln_grammar::parse(&source);
-    Ok(Text { file, source, parsed: dockerfile, errors })
-}
-
-fn faulty(text: &Text, diagnostics: Vec<Diagnostic>) -> EngineError {
-    let (file, source) = (text.file.clone(), text.source.clone());
-    EngineError::Dockerfile(Box::new(Faulty { file, source, diagnostics }))
 }
 
 /// What the frontend is told for each platform, in their order; at least one.

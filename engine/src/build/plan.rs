@@ -1,14 +1,16 @@
 //! `plan`: what a Dockerfile comes to, to be looked at instead of built.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use kiln_frontend::{
     BuildOptions, FactRequest, Facts, Plan, Planning, ResolvedImage, plan, syntax_diagnostics,
 };
 use kiln_image::{ImageConfig, OciDigest, Platform};
 
+use super::definition::{Text, faulty};
+use super::note;
 use super::request::DockerfileSource;
-use super::{Text, faulty, load, note};
 use crate::{Engine, EngineError};
 
 /// A plan, as asked for.
@@ -38,7 +40,7 @@ pub enum Bases<'e> {
 /// # Errors
 /// When the Dockerfile cannot be read or built, or a base image cannot be found.
 pub fn plan_only(request: &PlanRequest, bases: &Bases<'_>) -> Result<Plan, EngineError> {
-    let text = load(&request.dockerfile)?;
+    let text = Text::read(&request.dockerfile, &context_of(&request.dockerfile))?;
     let options = BuildOptions {
         target: request.target.clone(),
         build_args: request.build_args.clone(),
@@ -50,11 +52,19 @@ pub fn plan_only(request: &PlanRequest, bases: &Bases<'_>) -> Result<Plan, Engin
     }
     let mut facts = Facts::new();
     loop {
-        match plan(&text.parsed, &text.source, &options, &facts) {
+        match plan(&text.parsed, text.source.text(), &options, &facts) {
             Ok(Planning::Done(plan)) => return Ok(*plan),
             Ok(Planning::Need(wanted)) => learn(&text, &wanted, bases, &mut facts)?,
             Err(diagnostics) => return Err(faulty(&text, diagnostics)),
         }
+    }
+}
+
+/// Where files are that a Dockerfile without a context includes: beside it.
+fn context_of(dockerfile: &DockerfileSource) -> PathBuf {
+    match dockerfile {
+        DockerfileSource::File(path) => path.parent().map(Path::to_owned).unwrap_or_default(),
+        DockerfileSource::Text(_) => PathBuf::from("."),
     }
 }
 
