@@ -2,8 +2,8 @@
 //!
 //! `run_cost ROOT BASE [COUNT]`: runs `/bin/busybox true` in the directory ROOT, which holds a static
 //! busybox; BASE is an empty directory on a filesystem that can hold overlay's upper layers. The
-//! yardstick is clone(2) with the same namespaces, one overlay mount, pivot_root(2) and execve(2). The
-//! two take turns, so that whatever else the machine does meets both.
+//! yardstick is clone(2) with the same namespaces, one overlay mount, pivot_root(2) and execve(2). They
+//! take turns, so that whatever else the machine does meets both.
 //!
 //! `run_cost ROOT BASE COUNT bare [PROGRAM [ARGUMENT…]]`: the yardstick alone, COUNT times one after the
 //! other, with any program; prints the time of all together in nanoseconds. `cargo xtask bench` calls this. The yardstick is here because it needs
@@ -37,20 +37,26 @@ fn main() -> Result<(), Box<dyn Error>> {
         let total = bare_total(root, base, count, &command)?;
         return Ok(writeln!(std::io::stdout(), "{}", total.as_nanos())?);
     }
-    let sandboxes = Sandboxes::new("/proc/self/exe".into(), HostFacts::gather()?);
+    let facts = HostFacts::gather()?;
+    let without_filter = HostFacts { filter: None, ..facts.clone() };
+    let sandboxes = Sandboxes::new("/proc/self/exe".into(), facts);
+    let unfiltered = Sandboxes::new("/proc/self/exe".into(), without_filter);
     let scratch = base.join("scratch");
     std::fs::create_dir(&scratch)?;
-    let (mut bare, mut whole) = (Vec::new(), Vec::new());
+    let (mut bare, mut whole, mut open) = (Vec::new(), Vec::new(), Vec::new());
     for index in 0..count {
         let dirs = directories(base, &format!("bare-{index}"))?;
         bare.push(time(|| yardstick(root, &dirs, &nothing()))?);
         let dirs = directories(base, &format!("run-{index}"))?;
         whole.push(time(|| one_run(root, dirs, &scratch, &sandboxes))?);
+        let dirs = directories(base, &format!("open-{index}"))?;
+        open.push(time(|| one_run(root, dirs, &scratch, &unfiltered))?);
     }
-    let (bare, whole) = (median(bare), median(whole));
+    let (bare, whole, open) = (median(bare), median(whole), median(open));
     writeln!(
         std::io::stdout(),
-        "yardstick {bare:?}, run {whole:?}, ratio {:.2} (medians of {count})",
+        "yardstick {bare:?}, run {whole:?} ({open:?} without a filter of system calls), ratio {:.2} \
+         (medians of {count})",
         whole.as_secs_f64() / bare.as_secs_f64()
     )?;
     Ok(())

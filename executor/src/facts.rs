@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::ExecutorError;
+use crate::{ExecutorError, plan::Filter};
 
 /// Which user and group ids exist for Kiln.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,9 @@ pub struct HostFacts {
     pub resolv_conf: Vec<u8>,
     /// The highest capability number the kernel knows.
     pub last_capability: u32,
+    /// The filter of system calls for sandboxes; nothing where the kernel has none, or Kiln none for this
+    /// machine.
+    pub filter: Option<Filter>,
 }
 
 impl HostFacts {
@@ -42,7 +45,10 @@ impl HostFacts {
             let source = io::Error::new(io::ErrorKind::InvalidData, "not a number");
             unreadable("/proc/sys/kernel/cap_last_cap", source)
         })?;
-        Ok(Self { ids: parse_ids(&read("/proc/self/uid_map")?), resolv_conf, last_capability })
+        let ids = parse_ids(&read("/proc/self/uid_map")?);
+        let has_filters = Path::new("/proc/sys/kernel/seccomp/actions_avail").exists();
+        let filter = if has_filters { Filter::default_of_docker() } else { None };
+        Ok(Self { ids, resolv_conf, last_capability, filter })
     }
 }
 

@@ -31,8 +31,8 @@ pub use facts::{HostFacts, Ids};
 pub use helper::helper_main;
 pub use kernel::{Fork, Identity, Kernel};
 pub use plan::{
-    DeviceKind, FileSource, Frame, Kind, MountFlag, MountPoint, Namespace, RootMount, SandboxPlan,
-    Step, default_capabilities, plan,
+    DeviceKind, FileSource, Filter, Frame, Kind, MountFlag, MountPoint, Namespace, RootMount,
+    SandboxPlan, Step, default_capabilities, plan,
 };
 pub use sandboxes::{Sandboxes, Upcoming};
 pub use spec::{

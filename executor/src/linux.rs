@@ -228,6 +228,7 @@ impl Kernel for Linux {
             Step::SetLimits { limits } => process::set_limits(limits),
             Step::EnterDirectory { path } => process::enter(path),
             Step::NewKeyring => sys::new_session_keyring(),
+            Step::FilterSystemCalls { filter } => sys::filter_system_calls(filter.instructions()),
             Step::ForkCommand | Step::BecomeUser { .. } | Step::Execute { .. } => {
                 Err(io::Error::other("this step is not one that is merely performed"))
             }

@@ -8,11 +8,13 @@
 
 mod docker;
 mod frame;
+mod seccomp;
 mod step;
 
 use std::path::{Path, PathBuf};
 
 pub use docker::default_capabilities;
+pub use seccomp::Filter;
 pub use step::{
     DeviceKind, FileSource, Frame, Kind, MountFlag, MountPoint, Namespace, RootMount, SandboxPlan,
     Step,
@@ -186,9 +188,12 @@ fn start_command(spec: &RunSpec, facts: &HostFacts, steps: &mut Vec<Step>) {
         Security::Sandbox => docker::default_capabilities(),
         Security::Insecure => u64::MAX,
     };
+    steps.extend([Step::EnterDirectory { path: cwd.as_str().to_owned() }, Step::NewKeyring]);
+    // Whoever may gain privileges must be privileged to install a filter.
+    if let (Security::Sandbox, Some(filter)) = (spec.security, &facts.filter) {
+        steps.push(Step::FilterSystemCalls { filter: filter.clone() });
+    }
     steps.extend([
-        Step::EnterDirectory { path: cwd.as_str().to_owned() },
-        Step::NewKeyring,
         Step::BecomeUser {
             user: user.clone(),
             keep_capabilities: keep,

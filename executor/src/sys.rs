@@ -204,6 +204,27 @@ pub(crate) fn limit_capabilities(keep: u64) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()) }).map(drop)
 }
 
+/// Installs a filter of system calls, given as the fields of `struct sock_filter`. Needs CAP_SYS_ADMIN.
+pub(crate) fn filter_system_calls(
+    instructions: impl Iterator<Item = (u16, u8, u8, u32)>,
+) -> io::Result<()> {
+    let mut filter: Vec<libc::sock_filter> =
+        instructions.map(|(code, jt, jf, k)| libc::sock_filter { code, jt, jf, k }).collect();
+    let len = libc::c_ushort::try_from(filter.len()).map_err(io::Error::other)?;
+    let program = libc::sock_fprog { len, filter: filter.as_mut_ptr() };
+    // SAFETY: the program names as many instructions as the vector holds, and both live across the call; the
+    // kernel only reads them.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+            &raw const program,
+        )
+    };
+    check(result).map(drop)
+}
+
 /// Becomes the program at `path`; returns only if that fails.
 pub(crate) fn execute(path: &CString, args: &[CString], env: &[CString]) -> io::Error {
     match nix::unistd::execve(path, args, env) {

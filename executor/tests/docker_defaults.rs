@@ -4,7 +4,10 @@
 mod common;
 
 use common::{Bed, can_run, execute, success};
-use kiln_executor::{Exit, Network, Resource, ResourceLimit, RunSpec, Security};
+use kiln_executor::{
+    Access, Exit, MountSource, MountSpec, Network, Resource, ResourceLimit, RunSpec, Security,
+};
+use kiln_ir::GuestPath;
 
 /// Runs a script in a bare sandbox and compares its output.
 fn check(script: &str, expected: &str) {
@@ -276,4 +279,85 @@ fn groups_of_the_user() {
     unknown.process.user = "nobody".to_owned();
     let error = execute(&unknown).unwrap_err();
     assert_eq!(error.to_string(), "no user `nobody` in /etc/passwd");
+}
+
+/// Makes one system call in a sandbox; answers the name of its error, or `ok`.
+fn system_call(bed: &Bed, security: Security, call: &str) -> String {
+    let script = format!(
+        "import ctypes, errno\nlibc = ctypes.CDLL(None, use_errno=True)\nresult = libc.syscall({call})\n\
+         print('ok' if result >= 0 else errno.errorcode[ctypes.get_errno()])"
+    );
+    let mut spec = RunSpec { security, ..bed.spec("") };
+    spec.process.args = ["/usr/bin/python3", "-S", "-c", &script].map(str::to_owned).to_vec();
+    let source = MountSource::Directory { path: "/usr".into(), access: Access::ReadOnly };
+    spec.mounts.push(MountSpec { target: GuestPath::new("/usr").expect("a path"), source });
+    success(&spec)
+}
+
+/// A sandbox's image with what the machine's python needs; nothing where that cannot be had.
+fn bed_for_system_calls() -> Option<Bed> {
+    if !can_run() {
+        return None;
+    }
+    if !cfg!(target_arch = "x86_64") || !std::path::Path::new("/usr/bin/python3").exists() {
+        kiln_testkit::skipped("no python3, or not x86_64");
+        return None;
+    }
+    let bed = Bed::new();
+    for name in ["lib", "lib64"] {
+        std::os::unix::fs::symlink(format!("usr/{name}"), bed.image().join(name)).expect("a link");
+    }
+    Some(bed)
+}
+
+#[test]
+fn system_calls_that_containers_do_not_have() {
+    let Some(bed) = bed_for_system_calls() else { return };
+    for (name, call, expected) in [
+        ("getpid", "39", "ok"),
+        ("keyctl", "250, 0, -3, 0", "EPERM"),
+        ("add_key", "248, b'user', b'k', b'v', 1, -3", "EPERM"),
+        ("request_key", "249, b'user', b'k', 0, -3", "EPERM"),
+        ("bpf", "321, 0, 0, 0", "EPERM"),
+        ("perf_event_open", "298, 0, 0, -1, -1, 0", "EPERM"),
+        ("mount", "165, b'none', b'/dev', b'tmpfs', 0, 0", "EPERM"),
+        ("umount2", "166, b'/dev', 0", "EPERM"),
+        ("fsopen", "430, b'tmpfs', 0", "EPERM"),
+        ("unshare(CLONE_NEWUSER)", "272, 0x10000000", "EPERM"),
+        ("clone(CLONE_NEWUSER)", "56, 0x10000011, 0, 0, 0, 0", "EPERM"),
+        ("clone3", "435, 0, 0", "ENOSYS"),
+        ("setns", "308, 0, 0", "EPERM"),
+        ("io_uring_setup", "425, 1, 0", "EPERM"),
+        ("userfaultfd", "323, 0", "EPERM"),
+        ("open_by_handle_at", "304, -1, 0, 0", "EPERM"),
+        ("init_module", "175, 0, 0, b''", "EPERM"),
+        ("kexec_load", "246, 0, 0, 0, 0", "EPERM"),
+        ("personality(0)", "135, 0", "ok"),
+        ("personality(0xffffffff)", "135, 0xffffffff", "ok"),
+        ("personality(READ_IMPLIES_EXEC)", "135, 0x0400000", "EPERM"),
+        ("socket(AF_UNIX)", "41, 1, 1, 0", "ok"),
+        ("socket(AF_VSOCK)", "41, 40, 1, 0", "EPERM"),
+        ("socket(AF_ALG)", "41, 38, 5, 0", "EPERM"),
+        ("chroot", "161, b'/'", "ok"),
+        ("one that no kernel has", "1000", "ENOSYS"),
+    ] {
+        assert_eq!(system_call(&bed, Security::Sandbox, call), expected, "{name}");
+    }
+}
+
+#[test]
+fn insecure_filters_no_system_call() {
+    let Some(bed) = bed_for_system_calls() else { return };
+    for call in ["165, b'none', b'/bin', b'tmpfs', 0, 0", "272, 0x10000000", "135, 0x0400000"] {
+        assert_eq!(system_call(&bed, Security::Insecure, call), "ok", "{call}");
+    }
+    assert_eq!(
+        success(&RunSpec { security: Security::Insecure, ..bed.spec(&status("Seccomp")) }),
+        "0"
+    );
+}
+
+#[test]
+fn system_calls_are_filtered() {
+    check(&status("Seccomp"), "2");
 }

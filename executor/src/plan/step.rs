@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Filter;
 use crate::{Access, Hidden, ResourceLimit, Writable};
 
 /// All that is done to start one command.
@@ -156,6 +157,11 @@ pub enum Step {
     },
     /// Leaves the caller's session keyring.
     NewKeyring,
+    /// Refuses system calls, to this process and all that come of it.
+    FilterSystemCalls {
+        /// Which.
+        filter: Filter,
+    },
     /// Takes on the command's ids and gives up all capabilities but the kept ones.
     BecomeUser {
         /// `user[:group]`.
@@ -294,6 +300,7 @@ impl fmt::Display for Step {
             Self::ForkCommand => write!(f, "start the command's process"),
             Self::SetLimits { .. } => write!(f, "set resource limits"),
             Self::EnterDirectory { path } => write!(f, "enter the working directory `{path}`"),
+            Self::FilterSystemCalls { .. } => write!(f, "filter system calls"),
             Self::NewKeyring => write!(f, "make a keyring"),
             Self::BecomeUser { user, .. } => write!(f, "become the user `{user}`"),
             Self::Execute { args, .. } => {

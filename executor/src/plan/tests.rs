@@ -32,7 +32,12 @@ fn spec() -> RunSpec {
 }
 
 fn facts(ids: Ids) -> HostFacts {
-    HostFacts { ids, resolv_conf: b"nameserver 192.0.2.1\n".to_vec(), last_capability: 40 }
+    HostFacts {
+        ids,
+        resolv_conf: b"nameserver 192.0.2.1\n".to_vec(),
+        last_capability: 40,
+        filter: None,
+    }
 }
 
 fn path(text: &str) -> GuestPath {
@@ -137,4 +142,22 @@ fn no_secret_is_shown() {
 #[test]
 fn capabilities_are_dockers() {
     assert_eq!(default_capabilities(), 0xa804_25fb);
+}
+
+#[test]
+fn the_filter_of_system_calls_comes_last_before_the_user() {
+    let Some(filter) = Filter::default_of_docker() else {
+        kiln_testkit::skipped("no table for this machine");
+        return;
+    };
+    let facts = HostFacts { filter: Some(filter.clone()), ..facts(Ids::All) };
+    let steps = plan(&spec(), &facts).steps;
+    let at =
+        steps.iter().position(|step| *step == Step::FilterSystemCalls { filter: filter.clone() });
+    let at = at.unwrap();
+    assert_eq!(steps[at - 1], Step::NewKeyring);
+    assert!(matches!(steps[at + 1], Step::BecomeUser { .. }));
+    let insecure = RunSpec { security: Security::Insecure, ..spec() };
+    let steps = plan(&insecure, &facts).steps;
+    assert!(!steps.iter().any(|step| matches!(step, Step::FilterSystemCalls { .. })));
 }
