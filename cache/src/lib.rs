@@ -18,6 +18,6 @@ pub use error::CacheError;
 pub use key::CacheKey;
 pub use record::{BlobRef, LayerRef, Record, RecordStore, Snapshot};
 pub use store::{
-    ActionLock, BlobWriter, CacheMountGuard, CacheMountSpec, DiskStore, ImageRow, MemStore, Store,
-    StoredBlob,
+    ActionLock, BlobWriter, CacheMountGuard, CacheMountSpec, DiskStore, ImageRow, MemStore,
+    RemoteRow, RepositoryGuard, Store, StoredBlob,
 };

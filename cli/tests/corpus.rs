@@ -131,6 +131,7 @@ fn canonical_step(mut step: Value) -> Value {
                     step["dest"] = json!(dest.trim_end_matches('.'));
                 }
             }
+            "source" => step["attrs"] = prune(step["attrs"].take()),
             // A directory is one without a slash at its end, too.
             "mkdir" => {
                 let path = step["path"].as_str().unwrap().trim_end_matches('/').to_owned();

@@ -12,6 +12,7 @@ use kiln_image::layer::LayerError;
 use kiln_registry::RegistryError;
 use kiln_solver::StepError;
 
+use crate::remote::RemoteError;
 use crate::runner::Failed;
 
 /// A verb that could not be carried out.
@@ -162,6 +163,9 @@ pub enum EngineError {
     /// A registry did not give what was asked of it.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// A download or a commit cannot be had.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// The store failed, or what is read through it.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -301,6 +305,7 @@ impl EngineError {
                 images.first().map_or(ErrorKind::NotFound, |image| image.error.kind())
             }
             Self::Registry(error) => registry_kind(error),
+            Self::Remote(error) => error.kind(),
             Self::Cache(error) => cache_kind(error),
             Self::Select(error) => select_kind(error),
             Self::ReadFile { .. }
@@ -336,7 +341,10 @@ impl EngineError {
             Self::SeveralPlatforms => {
                 vec!["use `--output type=oci`, or build for one `--platform`".to_owned()]
             }
-            Self::NoSource { missing, .. } => missing.hints(),
+            Self::Remote(error) => error.hints(),
+            Self::NoSource { missing, .. } => {
+                scheme_hint(missing).map_or_else(|| missing.hints(), |hint| vec![hint])
+            }
             Self::Command { args, exit, output, .. } => command_hints(args, *exit, output),
             Self::ReadFile { what: "Dockerfile", source, .. }
                 if source.kind() == io::ErrorKind::NotFound =>
@@ -368,6 +376,9 @@ impl EngineError {
         // These stand for their causes, so that the chain of causes does not hold them.
         if let Self::Cache(error) | Self::Select(SelectError::Cache(error)) = self {
             return error.is_disk_full();
+        }
+        if let Self::Remote(RemoteError::Git { said, .. }) = self {
+            return said.contains("No space left on device");
         }
         let mut error: Option<&dyn std::error::Error> = Some(self);
         while let Some(current) = error {
@@ -407,6 +418,16 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 /// Whether there is nothing at a path, or something else on the way to it.
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// What to say of a path that was meant as an address: `file:///x` is the path `/file:/x`.
+fn scheme_hint(missing: &SelectError) -> Option<String> {
+    let SelectError::Missing { source_path, .. } = missing else { return None };
+    let (scheme, _) = source_path.trim_start_matches('/').split_once(":/")?;
+    let is_scheme = !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric());
+    is_scheme.then(|| {
+        format!("`{scheme}://` is not fetched: `ADD` takes addresses of http, https, ssh and git")
+    })
 }
 
 /// What commands that fail in usual ways lack.
@@ -453,7 +474,7 @@ fn summary(steps: &[FailedStep]) -> String {
     }
 }
 
-fn registry_kind(error: &RegistryError) -> ErrorKind {
+pub(crate) fn registry_kind(error: &RegistryError) -> ErrorKind {
     if let RegistryError::NotFound { .. } = error {
         ErrorKind::NotFound
     } else if let RegistryError::Write { .. } = error {

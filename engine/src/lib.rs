@@ -11,13 +11,14 @@ mod export;
 mod images;
 mod load;
 mod origin;
+mod remote;
 mod runner;
 mod secrets;
 mod settings;
 
 pub use build::{
-    Answer, Bases, BuildRequest, Built, BuiltImage, DockerfileSource, Parameters, PlanRequest,
-    Question, SandboxLimits, plan_only,
+    Answer, Bases, BuildContext, BuildRequest, Built, BuiltImage, Definition, DockerfileSource,
+    Parameters, PlanRequest, Question, SandboxLimits, plan_only,
 };
 pub use devices::DeviceSettings;
 pub use engine::{Engine, EngineConfig};
@@ -29,6 +30,7 @@ pub use kiln_frontend::{Entitlement, RunOptions};
 pub use kiln_image::{ImageRef, Platform};
 pub use kiln_ir::NetworkMode;
 pub use load::LoadedImage;
+pub use remote::RemoteError;
 pub use runner::Failed;
 pub use secrets::SecretSource;
 pub use settings::Settings;

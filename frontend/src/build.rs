@@ -6,10 +6,12 @@
 use kiln_grammar::{Instruction, InstructionKind, Span, line_column};
 use kiln_image::{HistoryEntry, Platform};
 use kiln_ir::{
-    CopyOp, FileAction, FileOp, Graph, GraphBuilder, GuestPath, ImageSource, LocalSource, Op, OpId,
-    Origin, SourceOp, VertexMeta,
+    FileAction, FileOp, Graph, GraphBuilder, ImageSource, LocalSource, Op, OpId, Origin, SourceOp,
+    VertexMeta,
 };
 
+use crate::address::redact;
+use crate::context::{copy_root, downloaded_context};
 use crate::environment::Environment;
 use crate::link::{Command, Reference, Stage};
 use crate::lower::{Scope, lower};
@@ -173,6 +175,7 @@ impl Builder {
     fn input(&mut self, input: Input, label: &Label, given: &Given<'_>) -> OpId {
         match input {
             Input::Named(reference) => self.named(&reference, label, given),
+            Input::Fetched(source) => self.fetched(source, label),
             Input::Prepared(op, inputs) => {
                 let mut ids = vec![self.scratch()];
                 for input in inputs {
@@ -193,7 +196,7 @@ impl Builder {
                 let label = Label { name: format!("FROM {name}"), ..label.clone() };
                 self.image(name, &given.options.platform, &label, given)
             }
-            Reference::Context(name) => self.local(name),
+            Reference::Context(name) => self.context(name, given),
             Reference::Scratch | Reference::LaterStage(_) => self.scratch(),
         }
     }
@@ -233,27 +236,45 @@ impl Builder {
 
     /// A directory as a stage's base: all of it, as one layer.
     fn whole_context(&mut self, name: &str, label: &Label, given: &Given<'_>) -> OpId {
-        let ignore = match given.options.contexts.get(name) {
-            Some(NamedContext::Local { ignore }) => ignore.clone(),
-            Some(NamedContext::Image { .. }) | None => Vec::new(),
-        };
-        let copy = CopyOp {
-            input: 1,
-            source: "/".to_owned(),
-            wildcard: false,
-            required: true,
-            dest: GuestPath::root(),
-            dest_is_dir: true,
-            owner: None,
-            mode: None,
-            unpack: false,
-            include: Vec::new(),
-            exclude: Vec::new(),
-            ignore,
-        };
-        let inputs = vec![self.scratch(), self.local(name)];
-        let op = Op::File(FileOp { actions: vec![FileAction::Copy(copy)] });
+        let ignore = given.options.contexts.get(name).map(NamedContext::ignore).unwrap_or_default();
+        let op = Op::File(FileOp { actions: vec![FileAction::Copy(copy_root("/", ignore))] });
+        let inputs = vec![self.scratch(), self.context(name, given)];
         self.graph.add(op, inputs, label.meta())
+    }
+
+    /// A context's files.
+    fn context(&mut self, name: &str, given: &Given<'_>) -> OpId {
+        let named = |what: &str| VertexMeta {
+            name: format!("[context {name}] {what}"),
+            ignore_cache: given.options.no_cache,
+            ..VertexMeta::default()
+        };
+        match given.options.contexts.get(name) {
+            None | Some(NamedContext::Local { .. } | NamedContext::Image { .. }) => {
+                self.local(name)
+            }
+            Some(NamedContext::Git(git)) => {
+                let meta = named(&redact(&git.remote));
+                self.graph.add(Op::Source(SourceOp::Git(git.clone())), Vec::new(), meta)
+            }
+            Some(NamedContext::Http { url }) => {
+                let (source, unpack) = downloaded_context(url);
+                let (meta, unpacking) = (named(&redact(url)), named("unpack"));
+                let inputs = vec![self.scratch(), self.graph.add(source, Vec::new(), meta)];
+                self.graph.add(unpack, inputs, unpacking)
+            }
+        }
+    }
+
+    /// What an instruction fetches.
+    fn fetched(&mut self, source: SourceOp, label: &Label) -> OpId {
+        let name = match &source {
+            SourceOp::Http(http) => redact(&http.url),
+            SourceOp::Git(git) => redact(&git.remote),
+            SourceOp::Scratch | SourceOp::Image(_) | SourceOp::Local(_) => label.name.clone(),
+        };
+        let meta = VertexMeta { name, ..label.meta() };
+        self.graph.add(Op::Source(source), Vec::new(), meta)
     }
 }
 

@@ -4,8 +4,10 @@
 //! know of the world (the configs of base images) it asks for ([`Planning::Need`]) and is called again.
 //! Words are evaluated here and nowhere else; nothing here is executed, fetched or printed.
 
+mod address;
 mod build;
 mod check;
+mod context;
 mod diagnostic;
 mod environment;
 mod epoch;
@@ -26,7 +28,11 @@ mod stage;
 mod survey;
 mod syntax_codes;
 
+pub use address::{
+    Address, AddressError, GitAddress, parse_address, parse_context_address, redact,
+};
 pub use check::{Check, Checked, Extent, check};
+pub use context::{CONTEXT_FILE, downloaded_context, unpacked_context};
 pub use diagnostic::{Diagnostic, Label, Severity, syntax_diagnostics};
 pub use facts::{FactRequest, Facts, ResolvedImage};
 pub use include::{Expansion, Location, SourceText, expand};

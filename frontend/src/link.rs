@@ -221,13 +221,16 @@ fn no_such_index(index: usize, span: Span, count: usize) -> Diagnostic {
 }
 
 /// What a `--build-context` of this name stands for. `name::platform` goes before `name`; the tag
-/// `latest` may be left out on either side.
+/// `latest`, and what every name on Docker Hub begins with, may be left out on either side. What is found
+/// is not looked up again, so that a context may stand for the image of its own name.
 fn context(
     text: &str,
     platform: &Platform,
     options: &BuildOptions,
 ) -> Option<Result<Reference, Diagnostic>> {
-    let short = text.strip_suffix(":latest").unwrap_or(text);
+    let familiar =
+        text.parse::<ImageRef>().map_or_else(|_| text.to_owned(), |name| name.familiar());
+    let short = familiar.strip_suffix(":latest").unwrap_or(&familiar);
     let candidates = [
         format!("{text}::{platform}"),
         text.to_owned(),
@@ -238,7 +241,9 @@ fn context(
     let (name, context) =
         candidates.iter().find_map(|name| options.contexts.get_key_value(name.as_str()))?;
     Some(match context {
-        NamedContext::Local { .. } => Ok(Reference::Context(name.clone())),
+        NamedContext::Local { .. } | NamedContext::Git(_) | NamedContext::Http { .. } => {
+            Ok(Reference::Context(name.clone()))
+        }
         NamedContext::Image { reference } => image(reference, Span::default()).map_err(|error| {
             Diagnostic { span: None, ..error }
                 .hint(format!("it comes from `--build-context {name}`"))

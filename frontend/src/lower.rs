@@ -10,6 +10,7 @@ mod expose;
 mod healthcheck;
 mod mount;
 mod mount_options;
+mod remote;
 mod run;
 mod settings;
 mod stop_signal;
@@ -23,7 +24,7 @@ use kiln_grammar::{Instruction, InstructionKind, Span};
 use crate::environment::Environment;
 use crate::link::Stage;
 use crate::stage::{Effect, StageState};
-use crate::{BuildOptions, Diagnostic, MAIN_CONTEXT, NamedContext, Rule};
+use crate::{BuildOptions, Diagnostic, MAIN_CONTEXT, Rule};
 
 /// What an instruction may look at.
 #[derive(Debug)]
@@ -44,8 +45,7 @@ impl Scope<'_> {
     /// The patterns of a directory's ignore file.
     fn ignore_of(&self, context: &str) -> Vec<String> {
         match self.options.contexts.get(context) {
-            Some(NamedContext::Local { ignore }) => ignore.clone(),
-            Some(NamedContext::Image { .. }) => Vec::new(),
+            Some(named) => named.ignore(),
             None if context == MAIN_CONTEXT => self.options.ignore.clone(),
             None => Vec::new(),
         }
@@ -69,7 +69,7 @@ pub(crate) fn lower(
         InstructionKind::Entrypoint(line) => Ok(command::lower_entrypoint(line, scope)),
         InstructionKind::Shell(shell) => Ok(command::lower_shell(shell)),
         InstructionKind::Copy(copy) => copy::lower_copy(copy, scope),
-        InstructionKind::Add(add) => copy::lower_add(add, instruction.span, scope),
+        InstructionKind::Add(add) => copy::lower_add(add, scope),
         InstructionKind::Env(pairs) => one(variables::lower_env(pairs, scope)),
         InstructionKind::Label(pairs) => one(variables::lower_label(pairs, scope)),
         InstructionKind::Arg(arg) => one(variables::lower_arg(arg, scope)),

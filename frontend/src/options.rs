@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use kiln_image::Platform;
-use kiln_ir::NetworkMode;
+use kiln_ir::{GitSource, NetworkMode};
 
 /// The name of the main context in [`kiln_ir::LocalSource`].
 pub const MAIN_CONTEXT: &str = "context";
@@ -104,6 +104,23 @@ pub enum NamedContext {
         /// A registry's name for it, `docker-image://…` or `oci-layout://…`.
         reference: String,
     },
+    /// A commit's files; no ignore file applies.
+    Git(GitSource),
+    /// The address of an archive, which is unpacked, or of a file; no ignore file applies.
+    Http {
+        /// `http://…` or `https://…`.
+        url: String,
+    },
+}
+
+impl NamedContext {
+    /// The patterns of the context's ignore file, which only a directory has.
+    pub(crate) fn ignore(&self) -> Vec<String> {
+        match self {
+            Self::Local { ignore } => ignore.clone(),
+            Self::Image { .. } | Self::Git(_) | Self::Http { .. } => Vec::new(),
+        }
+    }
 }
 
 impl BuildOptions {

@@ -34,6 +34,10 @@ pub enum Rule {
     InvalidMode,
     /// A path that is empty or cannot be one.
     InvalidPath,
+    /// An address of a file or a repository that is wrong, or stands where none may.
+    InvalidAddress,
+    /// A `--checksum` that is none, or that nothing can be checked against.
+    InvalidChecksum,
     /// A pattern of `--exclude` that is none.
     InvalidPattern,
     /// A port of `EXPOSE` that is none.
@@ -60,7 +64,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every kind.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::NotSupportedYet,
         Self::NoStage,
         Self::BlankBase,
@@ -75,6 +79,8 @@ impl Rule {
         Self::InvalidFlagValue,
         Self::InvalidMode,
         Self::InvalidPath,
+        Self::InvalidAddress,
+        Self::InvalidChecksum,
         Self::InvalidPattern,
         Self::InvalidPort,
         Self::InvalidSignal,
@@ -106,6 +112,8 @@ impl Rule {
             Self::InvalidFlagValue => "invalid-flag-value",
             Self::InvalidMode => "invalid-mode",
             Self::InvalidPath => "invalid-path",
+            Self::InvalidAddress => "invalid-address",
+            Self::InvalidChecksum => "invalid-checksum",
             Self::InvalidPattern => "invalid-pattern",
             Self::InvalidPort => "invalid-port",
             Self::InvalidSignal => "invalid-signal",

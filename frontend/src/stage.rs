@@ -4,7 +4,7 @@
 //! a stage changes.
 
 use kiln_image::{Healthcheck, HistoryEntry, ImageConfig, Platform};
-use kiln_ir::{GuestPath, Op, OpId};
+use kiln_ir::{GuestPath, Op, OpId, SourceOp};
 
 use crate::environment::{Environment, split_pair};
 use crate::link::Reference;
@@ -59,6 +59,8 @@ pub(crate) struct Step {
 pub(crate) enum Input {
     /// Something that has a name.
     Named(Reference),
+    /// Something fetched from a network.
+    Fetched(SourceOp),
     /// The result of an op over an empty filesystem and further inputs.
     Prepared(Box<Op>, Vec<Input>),
 }

@@ -9,14 +9,15 @@ mod hash;
 mod op;
 mod path;
 mod pattern;
+mod source;
 
 pub use digest::{Digest, DigestError};
 pub use graph::{Graph, GraphBuilder, OpId, Origin, Vertex, VertexMeta};
 pub use hash::{ContentHash, ContentHasher};
 pub use op::{
-    CacheSharing, CopyOp, DeviceRequest, ExecOp, FileAction, FileOp, ImageSource, LocalSource,
-    ModeSpec, Mount, MountAccess, MountKind, NetworkMode, Op, OwnerSpec, SecretUse, SecurityMode,
-    SourceOp,
+    CacheSharing, CopyOp, DeviceRequest, ExecOp, FileAction, FileOp, ModeSpec, Mount, MountAccess,
+    MountKind, NetworkMode, Op, OwnerSpec, SecretUse, SecurityMode,
 };
 pub use path::{GuestPath, GuestPathError};
 pub use pattern::{PatternError, PatternSet, Verdict, read_ignore_file};
+pub use source::{GitSource, HttpSource, ImageSource, LocalSource, SourceOp};

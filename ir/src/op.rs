@@ -4,7 +4,7 @@
 //! reads by the index of its vertex's inputs. What an op leaves out of its [`ContentHash`] (cache mount
 //! contents, secret values, proxy variables) is said at the field.
 
-use crate::{ContentHash, ContentHasher, Digest, GuestPath};
+use crate::{ContentHash, ContentHasher, Digest, GuestPath, SourceOp};
 
 /// One operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,36 +19,6 @@ pub enum Op {
     Merge,
     /// What input 1 has above input 0.
     Diff,
-}
-
-/// Content from outside the graph.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SourceOp {
-    /// The empty filesystem.
-    Scratch,
-    /// An image's layers.
-    Image(ImageSource),
-    /// A directory on this machine: a build context.
-    Local(LocalSource),
-}
-
-/// An image, already resolved to one manifest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageSource {
-    /// The name as a person wrote it, for messages and to find the registry. Not part of the identity.
-    pub reference: String,
-    /// `sha256:…` of the manifest of one platform. This alone is the identity.
-    pub manifest: String,
-    /// Where to fetch from, opaque to everyone but the engine (a registry name, or an OCI layout's
-    /// directory). Not part of the identity.
-    pub locator: String,
-}
-
-/// A build context's directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LocalSource {
-    /// The context's name: `context` for the main one, else that of a `--build-context`.
-    pub name: String,
 }
 
 /// A command and the sandbox it runs in.
@@ -294,12 +264,14 @@ pub enum ModeSpec {
 }
 
 impl Op {
-    /// Whether a result may be recorded under the op's key. A local directory is read afresh each time.
+    /// Whether a result may be recorded under the op's key: not where the op alone does not say what the
+    /// result is.
     #[must_use]
     pub fn is_recorded(&self) -> bool {
         match self {
-            Self::Source(SourceOp::Image(_)) | Self::Exec(_) | Self::File(_) | Self::Diff => true,
-            Self::Source(SourceOp::Local(_) | SourceOp::Scratch) | Self::Merge => false,
+            Self::Source(source) => source.is_recorded(),
+            Self::Exec(_) | Self::File(_) | Self::Diff => true,
+            Self::Merge => false,
         }
     }
 
@@ -315,17 +287,7 @@ impl ContentHash for Op {
         match self {
             Self::Source(source) => {
                 h.u64(0);
-                match source {
-                    SourceOp::Scratch => h.u64(0),
-                    SourceOp::Image(image) => {
-                        h.u64(1);
-                        h.value(&image.manifest);
-                    }
-                    SourceOp::Local(local) => {
-                        h.u64(2);
-                        h.value(&local.name);
-                    }
-                }
+                h.value(source);
             }
             Self::Exec(exec) => {
                 h.u64(1);

@@ -1,12 +1,12 @@
 //! The synchronous face of the crate.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use kiln_image::{Descriptor, DigestWriter, Document, ImageRef, OciDigest};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::fetch::{Download, Session};
-use crate::{Credentials, RegistryConfig, RegistryError};
+use crate::{Credentials, DownloadRequest, Downloaded, RegistryConfig, RegistryError};
 
 /// A client of every registry. It may be used from several threads at once, each waiting for its own
 /// request; it must not be used from within an asynchronous task.
@@ -90,5 +90,24 @@ impl Client {
     ) -> Result<(), RegistryError> {
         let out = DigestWriter::new(Box::new(out) as Box<dyn Write + '_>);
         self.runtime.block_on(self.session.blob(Download { image, blob, out, progress }))
+    }
+
+    /// Fetches a file from any server, unless it is still the one that the validators are of.
+    ///
+    /// `open` gives a place to write to, empty, for each try; only what is written last is of worth. An
+    /// error of it, or of writing, ends the download. `progress` is told the bytes written and, if the
+    /// server says, how many there will be.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the address is none of http or https, the server does not have the file, does not let
+    /// one have it or cannot be reached, and when the file is larger than it may be.
+    pub fn download(
+        &self,
+        wanted: &DownloadRequest<'_>,
+        open: &mut dyn FnMut() -> io::Result<Box<dyn Write>>,
+        progress: &dyn Fn(u64, Option<u64>),
+    ) -> Result<Downloaded, RegistryError> {
+        self.runtime.block_on(self.session.download(wanted, open, progress))
     }
 }

@@ -123,6 +123,12 @@ pub enum RegistryError {
         /// The text.
         host: String,
     },
+    /// An address that nothing can be fetched from.
+    #[error("`{address}` is not an address of http or https")]
+    Address {
+        /// The address, without a password.
+        address: String,
+    },
     /// The HTTP client cannot be set up.
     #[error("cannot set up the connection to {host}")]
     Setup {

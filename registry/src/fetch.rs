@@ -32,8 +32,8 @@ const ACCEPT_DOCUMENTS: &str = "application/vnd.oci.image.index.v1+json, \
 /// The state that requests share.
 #[derive(Debug)]
 pub(crate) struct Session {
-    config: RegistryConfig,
-    transport: Transport,
+    pub(crate) config: RegistryConfig,
+    pub(crate) transport: Transport,
     auth: Authenticator,
     /// Hosts that turned out to speak plain HTTP only, where that is allowed.
     plain_hosts: Mutex<BTreeSet<String>>,

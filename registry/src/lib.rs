@@ -1,4 +1,5 @@
-//! The distribution protocol: manifests and blobs from registries, verified.
+//! The distribution protocol: manifests and blobs from registries, verified. Beside it plain downloads, over the
+//! same transport.
 //!
 //! The face of the crate is synchronous; what is async stays behind it. Everything that a registry says
 //! is hostile until its digest matches: bodies are limited, credentials go to the host that they are for
@@ -9,6 +10,7 @@ mod challenge;
 mod client;
 mod config;
 mod credentials;
+mod download;
 mod endpoint;
 mod error;
 #[cfg(feature = "fake")]
@@ -20,6 +22,7 @@ pub use challenge::{Challenge, parse_challenges};
 pub use client::{Client, Resolved};
 pub use config::{HostConfig, RegistryConfig};
 pub use credentials::{Credential, Credentials};
+pub use download::{DownloadRequest, Downloaded, Validators};
 pub use error::{Attempt, RegistryError};
 #[cfg(feature = "fake")]
 pub use fake::{FakeRegistry, Fault, FaultKind, Login, SeenRequest};

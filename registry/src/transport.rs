@@ -9,7 +9,9 @@ use std::error::Error as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION, RANGE, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, HeaderName, HeaderValue, LOCATION, RANGE, RETRY_AFTER,
+};
 use reqwest::{Certificate, Response, StatusCode, Url};
 
 use crate::endpoint::{Endpoint, is_loopback, origin};
@@ -57,11 +59,13 @@ pub(crate) struct Request {
     /// Bytes to leave out at the start.
     pub(crate) skip_bytes: u64,
     pub(crate) authorization: Option<HeaderValue>,
+    /// Headers that go along wherever a redirect leads.
+    pub(crate) conditions: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Request {
     pub(crate) const fn get(url: Url) -> Self {
-        Self { url, accept: None, skip_bytes: 0, authorization: None }
+        Self { url, accept: None, skip_bytes: 0, authorization: None, conditions: Vec::new() }
     }
 }
 
@@ -94,6 +98,9 @@ impl Transport {
             }
             if request.skip_bytes > 0 {
                 builder = builder.header(RANGE, format!("bytes={}-", request.skip_bytes));
+            }
+            for (name, value) in &request.conditions {
+                builder = builder.header(name, value);
             }
             if let Some(value) = &request.authorization
                 && url.origin() == request.url.origin()

@@ -1,4 +1,4 @@
-//! Fixtures and golden files for tests.
+//! Fixtures, golden files and a server for tests.
 //!
 //! A case is a file under `testdata/`; its golden file stands beside it. With `KILN_BLESS=1` in the
 //! environment [`check`] rewrites golden files instead of comparing them. Knows no type of Kiln's.
@@ -6,7 +6,9 @@
 mod comparison;
 mod golden;
 mod outside;
+mod server;
 
 pub use comparison::Comparison;
 pub use golden::{Case, cases, check, documents};
 pub use outside::{corpus, skipped};
+pub use server::{Answer, Asked, Server};

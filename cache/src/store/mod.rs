@@ -5,6 +5,7 @@
 //! | part | what |
 //! |---|---|
 //! | `kiln.db` | records, images, memos; see [`schema`] |
+//! | `git/<name>/` | bare repositories; see [`remotes`] |
 //! | `oci/` | an OCI image layout: `oci-layout`, `index.json`, `blobs/sha256/` |
 //! | `layers/<digest>/` | layers by content |
 //! | `mounts/<name>/` | cache mounts; see [`mounts`] |
@@ -13,7 +14,7 @@
 //! | `contexts/` | what is remembered of build contexts' files, one file each |
 //! | `locks/` | files that are locked, and hold nothing |
 //!
-//! Invariants: a file or directory outside `staging/`, `mounts/` and `builds/` appears under its name
+//! Invariants: a file or directory outside `staging/`, `mounts/`, `git/` and `builds/` appears under its name
 //! whole, by rename; a row is written after what it points to; no row of another boot is believed unless
 //! it was marked durable ([`durable`]). Any number of processes and threads may use one store at once, on
 //! one machine and a local filesystem. Absent: when anything runs, and what any of it means.
@@ -28,6 +29,7 @@ mod memo;
 mod mounts;
 mod records;
 mod recover;
+mod remotes;
 mod schema;
 
 use std::fs::DirBuilder;
@@ -39,6 +41,7 @@ pub use blobs::{BlobWriter, StoredBlob};
 pub use images::ImageRow;
 pub use mounts::{CacheMountGuard, CacheMountSpec};
 pub use records::{ActionLock, DiskStore, MemStore};
+pub use remotes::{RemoteRow, RepositoryGuard};
 
 use crate::CacheError;
 use db::Db;

@@ -81,6 +81,14 @@ const MIGRATIONS: &[&str] = &["
         digest BLOB NOT NULL,
         PRIMARY KEY (snapshot, selection)
     ) STRICT, WITHOUT ROWID;
+", "
+    -- What addresses gave when they were last asked. `wanted` is a digest of all that was asked for.
+    CREATE TABLE remotes (
+        wanted BLOB PRIMARY KEY,
+        version TEXT,
+        last_modified TEXT,
+        layer BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
 "];
 
 /// The newest format that this code reads and writes.

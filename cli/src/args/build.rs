@@ -25,6 +25,10 @@ Examples:
   Read the Dockerfile from standard input, take COPY sources from src/:
     kiln build -f - src/ < Dockerfile.dev
 
+  Build a directory of a branch of a repository, or what an archive holds:
+    kiln build https://github.com/user/project.git#main:docker
+    tar -cz . | kiln build -
+
   Write the image as an OCI layout's archive, or only its files to a directory:
     kiln build -o type=oci,dest=app.tar .
     kiln build -o out/ .
@@ -43,7 +47,8 @@ Examples:
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct BuildArgs {
-    /// Directory that COPY and ADD read from, or `-` for a Dockerfile on standard input
+    /// What COPY and ADD read from: a directory, a Git repository, the address of an archive, or `-` for an
+    /// archive or a lone Dockerfile on standard input
     #[arg(value_name = "CONTEXT", value_parser = Context::parse)]
     pub context: Context,
     /// What is built.
@@ -66,7 +71,8 @@ pub struct BuildArgs {
 /// What is built.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Source {
-    /// Dockerfile, or `-` for standard input (default: CONTEXT/Dockerfile)
+    /// Dockerfile, or `-` for standard input (default: Dockerfile of the context). Of a context that is no
+    /// directory a relative path is one inside the context
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Stage to build (default: the last)
@@ -75,8 +81,8 @@ pub struct Source {
     /// Value for an ARG; without `=VALUE` that of the environment
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]", value_parser = BuildArg::parse)]
     pub build_args: Vec<BuildArg>,
-    /// Context that FROM, COPY --from and RUN --mount may name: a directory, docker-image://REFERENCE
-    /// or oci-layout://DIR
+    /// Context that FROM, COPY --from and RUN --mount may name: a directory, docker-image://REFERENCE,
+    /// oci-layout://DIR, a Git repository or the address of an archive
     #[arg(long = "build-context", value_name = "NAME=SOURCE", value_parser = NamedContext::parse)]
     pub build_contexts: Vec<NamedContext>,
     /// Platforms to build for, such as linux/amd64,linux/arm64 (default: this machine's); several make one
@@ -149,22 +155,18 @@ pub struct View {
 /// Where COPY and ADD read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Context {
-    /// A directory.
-    Directory(PathBuf),
-    /// Nowhere: the Dockerfile comes from standard input, alone.
+    /// A directory, or the address of a repository, an archive or a Dockerfile.
+    Place(String),
+    /// Standard input: an archive, or a Dockerfile that stands alone.
     Stdin,
 }
 
 impl Context {
     fn parse(text: &str) -> Result<Self, ValueError> {
-        const REMOTE: [&str; 5] = ["http://", "https://", "git://", "ssh://", "git@"];
         match text {
             "" => Err(ValueError::Empty { what: "context" }),
             "-" => Ok(Self::Stdin),
-            text if REMOTE.iter().any(|scheme| text.starts_with(scheme)) => {
-                Err(ValueError::Unsupported { what: format!("the remote context `{text}`") })
-            }
-            text => Ok(Self::Directory(PathBuf::from(text))),
+            text => Ok(Self::Place(text.to_owned())),
         }
     }
 }
@@ -223,12 +225,8 @@ impl BuildArgs {
     /// What no option shows by itself.
     pub(super) fn check(&self) -> Result<(), ValueError> {
         let file_from_stdin = self.source.file.as_deref().is_some_and(|file| file == "-");
-        if self.context == Context::Stdin && self.source.file.is_some() {
-            return Err(if file_from_stdin {
-                ValueError::TwiceStdin
-            } else {
-                ValueError::FileWithoutContext
-            });
+        if self.context == Context::Stdin && file_from_stdin {
+            return Err(ValueError::TwiceStdin);
         }
         if self.results.outputs.iter().filter(|output| output.is_stdout()).count() > 1 {
             return Err(ValueError::TwiceStdout);

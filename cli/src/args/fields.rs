@@ -87,9 +87,6 @@ pub enum ValueError {
     /// Both the Dockerfile and the context are read from standard input.
     #[error("the Dockerfile and the context cannot both come from standard input")]
     TwiceStdin,
-    /// A Dockerfile is named, but standard input already is the Dockerfile.
-    #[error("with `-` as the context the Dockerfile is standard input; leave out --file")]
-    FileWithoutContext,
     /// Two outputs go to standard output.
     #[error("only one --output can go to standard output; give the others a dest")]
     TwiceStdout,

@@ -25,7 +25,7 @@ pub struct Label {
 pub struct NamedContext {
     /// What a Dockerfile calls it.
     pub name: String,
-    /// A directory, `docker-image://…` or `oci-layout://…`.
+    /// A directory, `docker-image://…`, `oci-layout://…`, or an address of a repository or an archive.
     pub source: String,
 }
 
@@ -49,14 +49,10 @@ impl NamedContext {
     /// Reads `NAME=SOURCE`.
     pub(super) fn parse(text: &str) -> Result<Self, ValueError> {
         const FORM: &str = "NAME=SOURCE";
-        const REMOTE: [&str; 4] = ["http://", "https://", "git://", "git@"];
         let (name, source) = split(text, FORM)?;
         let source = source
             .filter(|source| !source.is_empty())
             .ok_or_else(|| ValueError::Form { text: text.to_owned(), form: FORM })?;
-        if REMOTE.iter().any(|scheme| source.starts_with(scheme)) {
-            return Err(ValueError::Unsupported { what: format!("the remote context `{source}`") });
-        }
         Ok(Self { name, source })
     }
 }

@@ -12,11 +12,10 @@ use kiln_cli::args::{self, BuildArgs, CallMethod, Context, OutputSpec, ProgressM
 use kiln_cli::exit_code::ExitCode;
 use kiln_cli::render::{Display, diagnostic_line, on_stderr};
 use kiln_engine::{
-    BuildRequest, Built, BuiltImage, Destination, DockerfileSource, EngineError, Faulty, ImageRef,
-    Output, Parameters, PlatformSplit, SecretSource,
+    BuildContext, BuildRequest, Built, BuiltImage, Definition, Destination, DockerfileSource,
+    EngineError, Faulty, ImageRef, Output, Parameters, PlatformSplit, SecretSource,
 };
 use serde_json::json;
-use tempfile::TempDir;
 
 use super::ask::ask;
 use super::report::{note, show};
@@ -27,12 +26,7 @@ const MAX_STDIN_BYTES: u64 = 64 << 20;
 
 /// Builds, shows progress, and writes what was asked for besides.
 pub(super) fn build(place: &Place, arguments: BuildArgs) -> Result<(), Failure> {
-    // Removed at the end.
-    let empty = match arguments.context {
-        Context::Stdin => Some(empty_context()?),
-        Context::Directory(_) => None,
-    };
-    let request = request(&arguments, empty.as_ref().map(TempDir::path))?;
+    let request = request(&arguments)?;
     let cancel = signals::cancel_on_signals();
     let engine = place.open()?;
     let (call, mode) = (arguments.view.call(), arguments.view.mode());
@@ -80,26 +74,24 @@ fn tell(built: &Built, arguments: &BuildArgs) {
     }
 }
 
-/// The context of a Dockerfile that comes alone.
-fn empty_context() -> Result<TempDir, EngineError> {
-    TempDir::new().map_err(|source| EngineError::WriteFile {
-        what: "empty context",
-        path: std::env::temp_dir(),
-        source,
-    })
-}
-
-/// `empty` is the directory for a context that is none.
-fn request(arguments: &BuildArgs, empty: Option<&Path>) -> Result<BuildRequest, Failure> {
+fn request(arguments: &BuildArgs) -> Result<BuildRequest, Failure> {
     let BuildArgs { context, source, settings, sandbox: _, results, view: _ } = arguments;
-    let (context, dockerfile) = match (context, source.file.as_deref()) {
-        (Context::Stdin, _) => (empty.map(Path::to_owned).unwrap_or_default(), stdin_dockerfile()?),
-        (Context::Directory(dir), Some(file)) if file == "-" => (dir.clone(), stdin_dockerfile()?),
-        (Context::Directory(dir), Some(file)) => {
-            (dir.clone(), DockerfileSource::File(file.to_owned()))
+    let context = match context {
+        Context::Stdin => BuildContext::Stdin,
+        Context::Place(text) => BuildContext::of(text)?,
+    };
+    let given = |path: PathBuf| Definition::Given(DockerfileSource::File(path));
+    let dockerfile = match (&context, source.file.as_deref()) {
+        (_, Some(file)) if file == "-" => Definition::Given(stdin_dockerfile()?),
+        (BuildContext::Directory(_), Some(file)) => given(file.to_owned()),
+        (BuildContext::Directory(dir), None) => given(dir.join("Dockerfile")),
+        // As buildx has it: of a context that is elsewhere, a relative path is inside of it.
+        (BuildContext::Address(_) | BuildContext::Stdin, Some(file)) if file.is_absolute() => {
+            given(file.to_owned())
         }
-        (Context::Directory(dir), None) => {
-            (dir.clone(), DockerfileSource::File(dir.join("Dockerfile")))
+        (BuildContext::Address(_) | BuildContext::Stdin, file) => {
+            let file = file.unwrap_or(Path::new("Dockerfile"));
+            Definition::InContext(file.display().to_string())
         }
     };
     let contexts = source.build_contexts.iter();

@@ -6,6 +6,7 @@
 //! changes with the plan. Plans themselves know nothing of JSON.
 
 mod refusal;
+mod sources;
 mod steps;
 
 use kiln_frontend::{HistoryEntry, Plan};

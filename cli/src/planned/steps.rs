@@ -15,6 +15,7 @@ use kiln_ir::{
 };
 use serde_json::{Value, json};
 
+use super::sources::{git_source, http_source};
 use super::{bag, prune};
 
 /// Permission bits of a cache's first directory where nothing else is asked for.
@@ -32,6 +33,8 @@ pub(super) fn steps(plan: &Plan) -> Vec<Value> {
                 let name = image.reference.split('@').next().unwrap_or_default();
                 steps.push(json!({"source": {"id": format!("docker-image://{name}")}}));
             }
+            Op::Source(SourceOp::Http(http)) => steps.push(json!({"source": http_source(http)})),
+            Op::Source(SourceOp::Git(git)) => steps.push(json!({"source": git_source(git)})),
             Op::Source(SourceOp::Scratch | SourceOp::Local(_)) | Op::Merge | Op::Diff => {}
             Op::Exec(exec) => {
                 for directory in exec.mounts.iter().filter_map(cache_directory) {

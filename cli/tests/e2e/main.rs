@@ -6,7 +6,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod commits;
+mod contexts;
 mod exchange;
+mod fetching;
 mod identical;
 mod include;
 mod platforms;

@@ -8,7 +8,7 @@ use std::time::Instant;
 use kiln_frontend::{
     Extent, FactRequest, Facts, Outline, Target, outline, syntax_diagnostics, targets,
 };
-use kiln_solver::{Event, Narrator};
+use kiln_solver::{Cancel, Event, Narrator};
 
 use super::contexts::Contexts;
 use super::definition::{Text, faulty};
@@ -61,15 +61,14 @@ impl Engine {
         let start = Instant::now();
         let clock = || start.elapsed();
         let mut narrator = Narrator::new(&clock, sink);
-        let text = narrator.perform("[internal] load build definition", |_| Text::load(request))?;
+        let contexts = self.open_contexts(request, &Cancel::never(), &mut narrator)?;
+        let text = narrator.perform("[internal] load build definition", |_| {
+            self.load_definition(request, &contexts)
+        })?;
         match question {
-            Question::Check => {
-                let contexts = self.open_contexts(request)?;
-                self.check(request, text, &contexts, &mut narrator)
-            }
+            Question::Check => self.check(request, text, &contexts, &mut narrator),
             Question::Outline => {
                 let text = well_formed(text)?;
-                let contexts = self.open_contexts(request)?;
                 let options = options(request, &contexts);
                 let facts = self.known_bases(request, &text, &contexts, &mut narrator).0;
                 let shown = outline(&text.parsed, &options, &facts)

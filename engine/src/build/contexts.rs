@@ -1,4 +1,5 @@
-//! Build contexts: directories of this machine, opened with what is known of them from earlier builds.
+//! Build contexts: directories of this machine, opened with what is known of them from earlier builds, and what
+//! was fetched or read from standard input, which is a snapshot like any other.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,10 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_cache::context::{LocalTree, StatCache};
-use kiln_frontend::{MAIN_CONTEXT, NamedContext};
+use kiln_frontend::{Address, MAIN_CONTEXT, NamedContext, parse_context_address};
 use kiln_ir::{Digest, read_ignore_file};
+use kiln_solver::{Cancel, Narrator};
 
-use super::request::{BuildRequest, DockerfileSource};
+use super::epoch::Dated;
+use super::request::{BuildContext, BuildRequest, Definition, DockerfileSource};
+use crate::runner::Value;
 use crate::{Engine, EngineError};
 
 /// The usual ignore file.
@@ -20,26 +24,61 @@ const IGNORE_FILE: &str = ".dockerignore";
 #[derive(Debug)]
 pub(super) struct Contexts {
     /// By the names that the graph knows them by.
-    pub(super) trees: BTreeMap<String, Arc<LocalTree>>,
+    pub(super) values: BTreeMap<String, Value>,
     /// What the frontend is told of the named ones.
     pub(super) named: BTreeMap<String, NamedContext>,
     /// The patterns of the main one's ignore file.
     pub(super) ignore: Vec<String>,
+    /// The Dockerfile that came in place of the main one.
+    pub(super) dockerfile: Option<Vec<u8>>,
+    /// What the main one says of its time.
+    pub(super) dated: Dated,
+}
+
+/// A main context.
+pub(super) struct Main {
+    /// Its files.
+    pub(super) value: Value,
+    /// The Dockerfile that came in its place.
+    pub(super) dockerfile: Option<Vec<u8>>,
+    /// What it says of its time.
+    pub(super) dated: Dated,
 }
 
 impl Engine {
-    pub(super) fn open_contexts(&self, request: &BuildRequest) -> Result<Contexts, EngineError> {
-        let mut trees = BTreeMap::new();
+    pub(super) fn open_contexts(
+        &self,
+        request: &BuildRequest,
+        cancel: &Cancel,
+        narrator: &mut Narrator<'_>,
+    ) -> Result<Contexts, EngineError> {
+        let mut values = BTreeMap::new();
         let mut named = BTreeMap::new();
-        trees.insert(MAIN_CONTEXT.to_owned(), self.open_context(&request.context)?);
         for (name, value) in &request.named_contexts {
             let context = named_context(name, value)?;
             if let NamedContext::Local { .. } = context {
-                trees.insert(name.clone(), self.open_context(Path::new(value))?);
+                let tree = self.open_context(Path::new(value))?;
+                values.insert(name.clone(), Value::Context(tree));
             }
             named.insert(name.clone(), context);
         }
-        Ok(Contexts { trees, named, ignore: main_ignore(request)? })
+        let (main, ignore) = match &request.context {
+            BuildContext::Directory(dir) => {
+                let value = Value::Context(self.open_context(dir)?);
+                let dated = Dated::Directory(dir.clone());
+                (Main { value, dockerfile: None, dated }, main_ignore(request, dir)?)
+            }
+            BuildContext::Address(Address::Git(git)) => {
+                (self.commit_context(git, request, cancel, narrator)?, Vec::new())
+            }
+            BuildContext::Address(Address::Http(http)) => {
+                (self.downloaded_context(http, request, cancel, narrator)?, Vec::new())
+            }
+            BuildContext::Stdin => (self.stdin_context(request, cancel, narrator)?, Vec::new()),
+        };
+        let Main { value, dockerfile, dated } = main;
+        values.insert(MAIN_CONTEXT.to_owned(), value);
+        Ok(Contexts { values, named, ignore, dockerfile, dated })
     }
 
     fn open_context(&self, dir: &Path) -> Result<Arc<LocalTree>, EngineError> {
@@ -55,8 +94,9 @@ impl Engine {
 
     /// Keeps what this build learned of the contexts' files for the next one.
     pub(super) fn save_stat_caches(&self, contexts: &Contexts) {
-        for tree in contexts.trees.values() {
-            if let Some(bytes) = tree.stat_cache().encode()
+        for value in contexts.values.values() {
+            if let Value::Context(tree) = value
+                && let Some(bytes) = tree.stat_cache().encode()
                 && let Err(error) = replace(&self.stat_cache_path(tree.path()), &bytes)
             {
                 // Without it the next build reads more files, and nothing is wrong.
@@ -79,19 +119,24 @@ fn named_context(name: &str, value: &str) -> Result<NamedContext, EngineError> {
     if name == MAIN_CONTEXT {
         return refused("it is the name of the build's own context; choose another".to_owned());
     }
-    match value.split_once("://") {
-        Some(("docker-image" | "oci-layout", _)) => {
-            Ok(NamedContext::Image { reference: value.to_owned() })
-        }
-        Some((scheme, _)) => refused(format!(
-            "`{scheme}://` is not supported yet; give a directory, `docker-image://` or \
-             `oci-layout://`"
-        )),
-        None if !Path::new(value).is_dir() => refused(format!("`{value}` is not a directory")),
-        None => {
-            let ignore = read_ignore(&Path::new(value).join(IGNORE_FILE))?.unwrap_or_default();
-            Ok(NamedContext::Local { ignore })
-        }
+    if value.starts_with("docker-image://") || value.starts_with("oci-layout://") {
+        return Ok(NamedContext::Image { reference: value.to_owned() });
+    }
+    if Path::new(value).is_dir() {
+        let ignore = read_ignore(&Path::new(value).join(IGNORE_FILE))?.unwrap_or_default();
+        return Ok(NamedContext::Local { ignore });
+    }
+    match parse_context_address(value) {
+        Ok(Some(Address::Git(git))) => Ok(NamedContext::Git(git.source(false))),
+        Ok(Some(Address::Http(http))) => Ok(NamedContext::Http { url: http.url }),
+        Ok(None) => match value.split_once("://") {
+            Some((scheme, _)) => refused(format!(
+                "`{scheme}://` is none of what a context comes from; give a directory, \
+                 `docker-image://`, `oci-layout://`, or an address of http, https, ssh or git"
+            )),
+            None => refused(format!("`{value}` is not a directory")),
+        },
+        Err(error) => refused(error.to_string()),
     }
 }
 
@@ -105,15 +150,15 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// `<Dockerfile>.dockerignore` beside the Dockerfile, in place of the context's `.dockerignore`.
-fn main_ignore(request: &BuildRequest) -> Result<Vec<String>, EngineError> {
-    if let DockerfileSource::File(path) = &request.dockerfile {
+fn main_ignore(request: &BuildRequest, context: &Path) -> Result<Vec<String>, EngineError> {
+    if let Definition::Given(DockerfileSource::File(path)) = &request.dockerfile {
         let mut name = path.as_os_str().to_owned();
         name.push(IGNORE_FILE);
         if let Some(patterns) = read_ignore(Path::new(&name))? {
             return Ok(patterns);
         }
     }
-    Ok(read_ignore(&request.context.join(IGNORE_FILE))?.unwrap_or_default())
+    Ok(read_ignore(&context.join(IGNORE_FILE))?.unwrap_or_default())
 }
 
 fn read_ignore(path: &Path) -> Result<Option<Vec<String>>, EngineError> {
@@ -131,12 +176,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn named_contexts_are_directories_or_images() {
+    fn named_contexts_are_directories_images_or_addresses() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(IGNORE_FILE), "*.o\n").unwrap();
         let path = dir.path().to_str().unwrap();
         let known = |value| named_context("base", value).unwrap();
         assert!(matches!(known(path), NamedContext::Local { ignore } if ignore == ["*.o"]));
+        assert!(matches!(known("https://h/x.git#v1"), NamedContext::Git(git)
+            if git.reference.as_deref() == Some("v1")));
+        assert!(
+            matches!(known("https://h/x.tar"), NamedContext::Http { url } if url == "https://h/x.tar")
+        );
         for image in ["docker-image://alpine", "oci-layout:///srv/alpine"] {
             assert!(
                 matches!(known(image), NamedContext::Image { reference } if reference == image)
@@ -145,7 +195,8 @@ mod tests {
         for (name, value, reason) in [
             ("context", path, "the build's own context"),
             ("base", "/nowhere/at/all", "`/nowhere/at/all` is not a directory"),
-            ("base", "https://example.com/x.git", "`https://` is not supported yet"),
+            ("base", "ftp://example.com/x", "`ftp://` is none of what"),
+            ("base", "https://example.com/x.git?refs=a", "no parameter `refs`"),
         ] {
             let error = named_context(name, value).unwrap_err().to_string();
             assert!(error.contains(reason) && error.contains(name), "{error}");

@@ -11,9 +11,10 @@ use kiln_frontend::{
 use kiln_grammar::{Dockerfile, Parsed, SyntaxError};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
-use super::request::{BuildRequest, DockerfileSource};
-use crate::EngineError;
+use super::contexts::Contexts;
+use super::request::{BuildContext, BuildRequest, Definition, DockerfileSource};
 use crate::error::Faulty;
+use crate::{Engine, EngineError};
 
 /// The most that is read of an included file, in bytes.
 const FRAGMENT_LIMIT: u64 = 1 << 20;
@@ -26,22 +27,52 @@ pub(super) struct Text {
     pub(super) errors: Vec<SyntaxError>,
 }
 
-impl Text {
-    /// Reads a build's Dockerfile, be it well formed or not.
-    pub(super) fn load(request: &BuildRequest) -> Result<Self, EngineError> {
-        Self::read(&request.dockerfile, &request.context)
-    }
+/// Reads a file that is included, by its path in the context.
+pub(super) type Fragments<'f> = &'f dyn Fn(&str) -> Result<Vec<u8>, EngineError>;
 
-    /// Reads a Dockerfile, and what it includes from a directory.
-    pub(super) fn read(dockerfile: &DockerfileSource, context: &Path) -> Result<Self, EngineError> {
-        let (file, bytes) = match dockerfile {
-            DockerfileSource::Text(text) => ("-".to_owned(), text.clone().into_bytes()),
-            DockerfileSource::File(path) => {
-                let bytes = fs::read(path).map_err(unreadable("Dockerfile", path))?;
-                (path.display().to_string(), bytes)
+impl Engine {
+    /// Reads the Dockerfile of a build whose contexts are open.
+    pub(super) fn load_definition(
+        &self,
+        request: &BuildRequest,
+        contexts: &Contexts,
+    ) -> Result<Text, EngineError> {
+        let fragment = |path: &str| match &request.context {
+            BuildContext::Directory(dir) => read_fragment(dir, path),
+            BuildContext::Address(_) | BuildContext::Stdin => {
+                self.read_in_context(contexts, "included file", path)
             }
         };
-        let source = include(SourceText::of_file(file, text(&bytes)), context)?;
+        if let Some(bytes) = &contexts.dockerfile {
+            return Text::of("-".to_owned(), bytes, &fragment);
+        }
+        match &request.dockerfile {
+            Definition::Given(source) => Text::read(source, &fragment),
+            Definition::InContext(name) => {
+                let bytes = self.read_in_context(contexts, "Dockerfile", name)?;
+                Text::of(name.clone(), &bytes, &fragment)
+            }
+        }
+    }
+}
+
+impl Text {
+    /// Reads a Dockerfile, be it well formed or not, and what it includes by `fragment`.
+    pub(super) fn read(
+        dockerfile: &DockerfileSource,
+        fragment: Fragments<'_>,
+    ) -> Result<Self, EngineError> {
+        match dockerfile {
+            DockerfileSource::Text(text) => Self::of("-".to_owned(), text.as_bytes(), fragment),
+            DockerfileSource::File(path) => {
+                let bytes = fs::read(path).map_err(unreadable("Dockerfile", path))?;
+                Self::of(path.display().to_string(), &bytes, fragment)
+            }
+        }
+    }
+
+    fn of(file: String, bytes: &[u8], fragment: Fragments<'_>) -> Result<Self, EngineError> {
+        let source = include(SourceText::of_file(file, text(bytes)), fragment)?;
         let Parsed { dockerfile, errors } = kiln_grammar::parse(source.text());
         Ok(Self { source, parsed: dockerfile, errors })
     }
@@ -68,21 +99,25 @@ fn refused(source: SourceText, diagnostics: Vec<Diagnostic>) -> EngineError {
 }
 
 /// Puts included files in their places.
-fn include(source: SourceText, context: &Path) -> Result<SourceText, EngineError> {
+fn include(source: SourceText, fragment: Fragments<'_>) -> Result<SourceText, EngineError> {
     let mut fragments = BTreeMap::new();
     loop {
         match expand(source.clone(), &fragments) {
             Ok(Expansion::Done(whole)) => return Ok(whole),
             Ok(Expansion::Need(paths)) => {
                 for path in paths {
-                    let bytes = read_inside(context, &path)
-                        .map_err(unreadable("included file", &context.join(&path)))?;
+                    let bytes = fragment(&path)?;
                     fragments.insert(path, text(&bytes));
                 }
             }
             Err((source, diagnostics)) => return Err(refused(source, diagnostics)),
         }
     }
+}
+
+/// Reads an included file of a directory.
+pub(super) fn read_fragment(directory: &Path, path: &str) -> Result<Vec<u8>, EngineError> {
+    read_inside(directory, path).map_err(unreadable("included file", &directory.join(path)))
 }
 
 /// Reads a small file of a directory, whose links lead nowhere outside of it.

@@ -4,7 +4,7 @@
 //! commit time of the context's git HEAD, else none: then files keep their times.
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::EngineError;
@@ -12,10 +12,21 @@ use crate::EngineError;
 /// The variable's name.
 pub(crate) const VARIABLE: &str = "SOURCE_DATE_EPOCH";
 
+/// What a context says of its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Dated {
+    /// That of the repository that this directory may be in.
+    Directory(PathBuf),
+    /// A commit's, in seconds since 1970.
+    At(i64),
+    /// Nothing.
+    No,
+}
+
 /// Seconds since 1970 for all times in the image, or nothing.
 pub(crate) fn determine(
     argument: Option<&str>,
-    context: &Path,
+    context: &Dated,
 ) -> Result<Option<i64>, EngineError> {
     let given = argument.map(str::to_owned).or_else(|| env::var(VARIABLE).ok());
     match given.filter(|text| !text.is_empty()) {
@@ -23,7 +34,11 @@ pub(crate) fn determine(
             Ok(seconds) if seconds >= 0 => Ok(Some(seconds)),
             _ => Err(EngineError::Epoch { text }),
         },
-        None => Ok(of_git_head(context)),
+        None => Ok(match context {
+            Dated::Directory(dir) => of_git_head(dir),
+            Dated::At(seconds) => Some(*seconds),
+            Dated::No => None,
+        }),
     }
 }
 
@@ -54,10 +69,11 @@ mod tests {
 
     #[test]
     fn an_argument_comes_first() {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        assert_eq!(determine(Some("0"), here).unwrap(), Some(0));
-        assert!(determine(Some("yesterday"), here).is_err());
-        assert!(determine(Some("-1"), here).is_err());
+        let here = Dated::Directory(env!("CARGO_MANIFEST_DIR").into());
+        assert_eq!(determine(Some("0"), &here).unwrap(), Some(0));
+        assert_eq!(determine(Some("0"), &Dated::At(7)).unwrap(), Some(0));
+        assert!(determine(Some("yesterday"), &here).is_err());
+        assert!(determine(Some("-1"), &here).is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod ask;
 mod contexts;
 mod definition;
 mod epoch;
+mod fetched;
 mod joined;
 mod missing;
 mod outputs;
@@ -22,7 +23,9 @@ use kiln_solver::{Cancel, Event, Limits, Narrator, Report, Request, SolveError, 
 
 pub use ask::{Answer, Question};
 pub use plan::{Bases, PlanRequest, plan_only};
-pub use request::{BuildRequest, DockerfileSource, Parameters, SandboxLimits};
+pub use request::{
+    BuildContext, BuildRequest, Definition, DockerfileSource, Parameters, SandboxLimits,
+};
 
 use self::contexts::Contexts;
 use self::definition::{Text, faulty};
@@ -72,8 +75,10 @@ impl Engine {
         let start = Instant::now();
         let clock = || start.elapsed();
         let mut narrator = Narrator::new(&clock, sink);
-        let contexts = self.open_contexts(request)?;
-        let text = narrator.perform("[internal] load build definition", |_| Text::load(request))?;
+        let contexts = self.open_contexts(request, cancel, &mut narrator)?;
+        let text = narrator.perform("[internal] load build definition", |_| {
+            self.load_definition(request, &contexts)
+        })?;
         let (plans, remarks) = self.plan(request, &text, &contexts, &mut narrator)?;
         let joined = Joined::of(plans);
         let build =
@@ -222,24 +227,14 @@ impl Build<'_> {
         narrator: &mut Narrator<'_>,
     ) -> Result<Vec<Value>, EngineError> {
         let Joined { graph, targets, .. } = self.joined;
-        let trees = self.contexts.trees.clone();
-        let runner = Runner::new(self.engine, graph, trees, self.request);
+        let values = self.contexts.values.clone();
+        let runner = Runner::new(self.engine, graph, values, self.request);
         let limits = Limits { jobs: self.request.jobs };
         let wanted = Request { graph, targets, limits };
         let records = self.engine.store.records();
         match solve(&wanted, &runner, &records, cancel, narrator) {
             Ok(values) => Ok(values),
-            Err(SolveError::Cancelled) => Err(EngineError::Cancelled),
-            Err(SolveError::Failed { failures }) => Err(EngineError::Steps(
-                failures
-                    .into_iter()
-                    .map(|failure| FailedStep {
-                        place: self.place(failure.op),
-                        name: failure.name,
-                        error: failure.error,
-                    })
-                    .collect(),
-            )),
+            Err(error) => Err(failed(error, |op| self.place(op))),
         }
     }
 
@@ -276,5 +271,22 @@ fn options_for(request: &BuildRequest, contexts: &Contexts, platform: Platform) 
         build_platform: Platform::host(),
         step_names: request.step_names(),
         ..BuildOptions::new(platform)
+    }
+}
+
+/// What a failed build tells; `place` finds an op in the Dockerfile.
+fn failed(error: SolveError<EngineError>, place: impl Fn(OpId) -> Option<Place>) -> EngineError {
+    match error {
+        SolveError::Cancelled => EngineError::Cancelled,
+        SolveError::Failed { failures } => EngineError::Steps(
+            failures
+                .into_iter()
+                .map(|failure| FailedStep {
+                    place: place(failure.op),
+                    name: failure.name,
+                    error: failure.error,
+                })
+                .collect(),
+        ),
     }
 }

@@ -107,7 +107,7 @@ impl Build<'_> {
         let argument = self.request.parameters.build_args.get(epoch::VARIABLE);
         match planned {
             Some(seconds) => Ok(Some(seconds)),
-            None => epoch::determine(argument.map(String::as_str), &self.request.context),
+            None => epoch::determine(argument.map(String::as_str), &self.contexts.dated),
         }
     }
 

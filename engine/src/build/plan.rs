@@ -8,7 +8,7 @@ use kiln_frontend::{
 };
 use kiln_image::{ImageConfig, OciDigest, Platform};
 
-use super::definition::{Text, faulty};
+use super::definition::{Text, faulty, read_fragment};
 use super::note;
 use super::request::DockerfileSource;
 use crate::{Engine, EngineError};
@@ -40,7 +40,8 @@ pub enum Bases<'e> {
 /// # Errors
 /// When the Dockerfile cannot be read or built, or a base image cannot be found.
 pub fn plan_only(request: &PlanRequest, bases: &Bases<'_>) -> Result<Plan, EngineError> {
-    let text = Text::read(&request.dockerfile, &context_of(&request.dockerfile))?;
+    let context = context_of(&request.dockerfile);
+    let text = Text::read(&request.dockerfile, &|path| read_fragment(&context, path))?;
     let options = BuildOptions {
         target: request.target.clone(),
         build_args: request.build_args.clone(),

@@ -2,25 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kiln_executor::ResourceLimit;
-use kiln_frontend::{RunOptions, StepNames};
+use kiln_frontend::{Address, RunOptions, StepNames, parse_context_address, redact};
 use kiln_image::{ImageRef, Platform};
 
+use crate::EngineError;
 use crate::export::Output;
 use crate::secrets::SecretSource;
 
 /// A build, as asked for.
 #[derive(Debug, Clone)]
 pub struct BuildRequest {
-    /// The main context's directory.
-    pub context: PathBuf,
+    /// The main context.
+    pub context: BuildContext,
     /// The Dockerfile.
-    pub dockerfile: DockerfileSource,
+    pub dockerfile: Definition,
     /// What of it is wanted, and with which values.
     pub parameters: Parameters,
-    /// `--build-context`: names with directories, `docker-image://…` or `oci-layout://…`.
+    /// `--build-context`: names with directories, `docker-image://…`, `oci-layout://…` or addresses.
     pub named_contexts: BTreeMap<String, String>,
     /// Secrets by id.
     pub secrets: BTreeMap<String, SecretSource>,
@@ -36,6 +37,43 @@ pub struct BuildRequest {
     pub pull: bool,
     /// How many steps run at the same time.
     pub jobs: NonZeroUsize,
+}
+
+/// What COPY and ADD read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BuildContext {
+    /// A directory of this machine.
+    Directory(PathBuf),
+    /// A repository, or the address of an archive or of a Dockerfile that stands alone.
+    Address(Address),
+    /// The standard input: an archive, or a Dockerfile that stands alone.
+    Stdin,
+}
+
+impl BuildContext {
+    /// What a context's text means: a directory goes before an address that looks like one.
+    ///
+    /// # Errors
+    /// When it is plainly meant as an address, and is wrong.
+    pub fn of(text: &str) -> Result<Self, EngineError> {
+        if Path::new(text).is_dir() {
+            return Ok(Self::Directory(text.into()));
+        }
+        let address = parse_context_address(text).map_err(|error| EngineError::NamedContext {
+            name: redact(text),
+            reason: error.to_string(),
+        })?;
+        Ok(address.map_or_else(|| Self::Directory(text.into()), Self::Address))
+    }
+}
+
+/// The Dockerfile of a build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Definition {
+    /// One that is given beside the context.
+    Given(DockerfileSource),
+    /// A file of the context, by its path there. A Dockerfile that comes in place of a context goes before it.
+    InContext(String),
 }
 
 /// Where the Dockerfile comes from.

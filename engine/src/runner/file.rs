@@ -66,7 +66,7 @@ fn archive_in<T: SourceTree>(root: &Root, tree: &T) -> Result<Option<Vec<u8>>, E
 }
 
 /// The time of files that have none of their own.
-fn now() -> Mtime {
+pub(crate) fn now() -> Mtime {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Mtime { secs: i64::try_from(now.as_secs()).unwrap_or(i64::MAX), nanos: now.subsec_nanos() }
 }

@@ -20,10 +20,13 @@ use kiln_ir::{Digest, Graph, Op, SourceOp, Vertex};
 use kiln_solver::{Cancel, Report};
 
 pub use exec::Failed;
+pub(crate) use file::now;
+pub(crate) use select::whole;
 pub(crate) use unpack::unpack_layer;
 
 use self::exec::Commands;
 use self::select::Selections;
+use crate::remote::Access;
 use crate::{BuildRequest, Engine, EngineError};
 
 /// What a vertex gives to those that read it.
@@ -47,7 +50,7 @@ impl Value {
         }
     }
 
-    fn of(snapshot: Snapshot) -> Self {
+    pub(crate) fn of(snapshot: Snapshot) -> Self {
         Self::Snapshot(Arc::new(snapshot))
     }
 }
@@ -56,7 +59,7 @@ impl Value {
 #[derive(Debug)]
 pub(crate) struct Runner<'e> {
     engine: &'e Engine,
-    contexts: BTreeMap<String, Arc<LocalTree>>,
+    contexts: BTreeMap<String, Value>,
     request: &'e BuildRequest,
     selections: Selections,
     commands: Commands,
@@ -67,7 +70,7 @@ impl<'e> Runner<'e> {
     pub(crate) fn new(
         engine: &'e Engine,
         graph: &Graph,
-        contexts: BTreeMap<String, Arc<LocalTree>>,
+        contexts: BTreeMap<String, Value>,
         request: &'e BuildRequest,
     ) -> Self {
         let commands = Commands::of(graph, engine.sandboxes());
@@ -86,6 +89,30 @@ impl<'e> Runner<'e> {
         let mut layers = inputs[0].snapshot().layers.clone();
         layers.push(layer);
         Ok((Value::of(Snapshot { layers }), Some(record)))
+    }
+
+    /// What a source gave.
+    fn single_layer(
+        &self,
+        vertex: &Vertex,
+        layer: LayerRef,
+        started: Instant,
+    ) -> Result<(Value, Option<Record>), EngineError> {
+        let layers = vec![layer];
+        let record = self.record(vertex, layers.clone(), started)?;
+        Ok((Value::of(Snapshot { layers }), Some(record)))
+    }
+
+    fn access<'a>(
+        &'a self,
+        vertex: &Vertex,
+        report: &'a dyn Report,
+        cancel: &'a Cancel,
+    ) -> Access<'a> {
+        let fresh = vertex.meta.ignore_cache;
+        // As in buildx, ssh takes what `--ssh default` gave.
+        let agent = self.request.agents.get("default").cloned();
+        Access { secrets: &self.request.secrets, report, cancel, agent, fresh }
     }
 
     fn record(
@@ -153,17 +180,25 @@ impl kiln_solver::Runner for Runner<'_> {
         match &vertex.op {
             Op::Source(SourceOp::Scratch) => Ok((Value::of(Snapshot::default()), None)),
             Op::Source(SourceOp::Local(local)) => {
-                let tree =
-                    self.contexts.get(&local.name).ok_or_else(|| EngineError::NamedContext {
-                        name: local.name.clone(),
-                        reason: "the build was not given it".to_owned(),
-                    })?;
-                Ok((Value::Context(Arc::clone(tree)), None))
+                let context = self.contexts.get(&local.name);
+                let context = context.ok_or_else(|| EngineError::NamedContext {
+                    name: local.name.clone(),
+                    reason: "the build was not given it".to_owned(),
+                })?;
+                Ok((context.clone(), None))
             }
             Op::Source(SourceOp::Image(image)) => {
                 let layers = self.fetch_image(image, report, cancel)?;
                 let record = self.record(vertex, layers.clone(), started)?;
                 Ok((Value::of(Snapshot { layers }), Some(record)))
+            }
+            Op::Source(SourceOp::Http(http)) => {
+                let access = self.access(vertex, report, cancel);
+                self.single_layer(vertex, self.engine.fetch_http(http, &access)?, started)
+            }
+            Op::Source(SourceOp::Git(git)) => {
+                let access = self.access(vertex, report, cancel);
+                self.single_layer(vertex, self.engine.fetch_git(git, &access)?.layer, started)
             }
             Op::Exec(exec) => {
                 let layer = self.execute(exec, inputs, report, cancel)?;

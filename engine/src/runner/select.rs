@@ -124,7 +124,7 @@ fn located(error: SelectError, input: &Value) -> EngineError {
 }
 
 /// The copy of exactly one path, with nothing left out.
-fn whole(path: &GuestPath) -> CopyOp {
+pub(crate) fn whole(path: &GuestPath) -> CopyOp {
     CopyOp {
         input: 0,
         source: path.as_str().to_owned(),

@@ -1,4 +1,4 @@
-//! `COPY` and `ADD` of files of a context, a stage or an image, and of here documents.
+//! `COPY` and `ADD` of files of a context, a stage or an image, of here documents, and of what is fetched.
 //!
 //! `--link` is taken and changes nothing: the copy is made on top of the stage, as without it. (What it
 //! asks for, that the result does not depend on the layers below, keys by content give anyway; it differs
@@ -9,7 +9,8 @@ use kiln_ir::{
     CopyOp, FileAction, FileOp, GuestPath, GuestPathError, ModeSpec, Op, OwnerSpec, PatternSet,
 };
 
-use super::{Scope, not_supported_yet};
+use super::Scope;
+use super::remote::{self, Fetching};
 use crate::expand::expand;
 use crate::link::{Reference, resolve};
 use crate::stage::{Effect, Input, Step};
@@ -31,6 +32,8 @@ struct Common {
     owner: Option<(String, OwnerSpec)>,
     mode: Option<(String, ModeSpec)>,
     exclude: Vec<String>,
+    /// How an `ADD` fetches; a `COPY` fetches nothing.
+    fetching: Option<Fetching>,
 }
 
 /// Lowers `COPY`.
@@ -47,18 +50,10 @@ pub(super) fn lower_copy(copy: &Copy, scope: &Scope<'_>) -> Result<Effect, Vec<D
 }
 
 /// Lowers `ADD`.
-pub(super) fn lower_add(
-    add: &Add,
-    span: Span,
-    scope: &Scope<'_>,
-) -> Result<Effect, Vec<Diagnostic>> {
-    if let Some(checksum) = &add.checksum {
-        return Err(vec![not_supported_yet("`ADD --checksum`", checksum.span)]);
-    }
-    if add.keep_git_dir.is_some() {
-        return Err(vec![not_supported_yet("`ADD --keep-git-dir`", span)]);
-    }
+pub(super) fn lower_add(add: &Add, scope: &Scope<'_>) -> Result<Effect, Vec<Diagnostic>> {
+    let fetching = Fetching::of(add, scope).map_err(|error| vec![error])?;
     let common = common("ADD", add.unpack.unwrap_or(true), &add.files, scope)?;
+    let common = Common { fetching: Some(fetching), ..common };
     let from = Reference::Context(MAIN_CONTEXT.to_owned());
     lower_files(&add.files, &common, &from, scope)
 }
@@ -119,6 +114,7 @@ fn common(
             owner,
             mode,
             exclude: files.exclude.iter().map(|pattern| pattern.node.clone()).collect(),
+            fetching: None,
         }),
         _ => Err(errors),
     }
@@ -154,9 +150,10 @@ fn lower_files(
     let (mut paths, mut documents) = (String::new(), String::new());
     let mut copies = Vec::new();
     let mut inline = Vec::new();
+    let mut inputs = Inputs { from, list: Vec::new(), place: None };
     for source in &files.sources {
         match source {
-            FileSource::Path(word) => match path_source(word, common, from, scope) {
+            FileSource::Path(word) => match path_source(word, common, &mut inputs, scope) {
                 Ok((text, copy)) => {
                     paths += &format!(" {text}");
                     copies.push(copy);
@@ -176,49 +173,64 @@ fn lower_files(
         return Err(errors);
     }
     created_by += &format!("{paths}{documents} {}", common.dest_text);
-    let mut inputs = Vec::new();
-    if !copies.is_empty() {
-        inputs.push(Input::Named(from.clone()));
-    }
     for (path, prepared) in inline {
-        inputs.push(prepared);
+        let input = inputs.add(prepared);
         // Not unpacked, whatever the instruction: the document is what it says.
-        let copy = CopyOp { unpack: false, ..blank_copy(inputs.len(), path.as_str(), common) };
-        copies.push(copy);
+        copies.push(CopyOp { unpack: false, ..blank_copy(input, path.as_str(), common) });
     }
+    let inputs = inputs.list;
     let actions = copies.into_iter().map(FileAction::Copy).collect();
     let step = Some(Step { op: Op::File(FileOp { actions }), inputs });
     Ok(Effect { created_by: Some(created_by), changes: Vec::new(), step })
 }
 
-/// A source in a context, stage or image, which is the step's input 1.
+/// The step's inputs from index 1 on.
+struct Inputs<'f> {
+    from: &'f Reference,
+    list: Vec<Input>,
+    /// The index of `from`, once it is an input.
+    place: Option<usize>,
+}
+
+impl Inputs<'_> {
+    fn add(&mut self, input: Input) -> usize {
+        self.list.push(input);
+        self.list.len()
+    }
+
+    /// The index of the context, stage or image that paths are in.
+    fn from(&mut self) -> usize {
+        if let Some(place) = self.place {
+            return place;
+        }
+        let place = self.add(Input::Named(self.from.clone()));
+        self.place = Some(place);
+        place
+    }
+}
+
+/// A source in a context, stage or image, or on a network.
 fn path_source(
     word: &Word,
     common: &Common,
-    from: &Reference,
+    inputs: &mut Inputs<'_>,
     scope: &Scope<'_>,
 ) -> Result<(String, CopyOp), Diagnostic> {
     let text = expand(word, &scope.state.environment)?;
-    if text.starts_with("http://") || text.starts_with("https://") {
-        return Err(match common.keyword {
-            "ADD" => not_supported_yet("`ADD` from a network address", word.span),
-            _ => Diagnostic::error(Rule::InvalidPath, word.span, "`COPY` takes no network address")
-                .hint("`ADD` does"),
-        });
-    }
-    if common.keyword == "ADD" && is_git(&text) {
-        return Err(not_supported_yet("`ADD` from a Git repository", word.span));
+    if let Some(fetched) = remote::fetched(&text, word.span, common.fetching.as_ref())? {
+        let copy = blank_copy(inputs.add(Input::Fetched(fetched.source)), &fetched.path, common);
+        return Ok((text, CopyOp { wildcard: false, unpack: fetched.unpack, ..copy }));
     }
     let (path, include) = path_and_include(&text, common.parents)
         .map_err(|error| Diagnostic::error(Rule::InvalidPath, word.span, error.to_string()))?;
-    let ignore = match from {
+    let ignore = match inputs.from {
         Reference::Context(name) => scope.ignore_of(name),
         Reference::Scratch
         | Reference::Stage(_)
         | Reference::LaterStage(_)
         | Reference::Image(_) => Vec::new(),
     };
-    let copy = CopyOp { ignore, ..blank_copy(1, path.as_str(), common) };
+    let copy = CopyOp { ignore, ..blank_copy(inputs.from(), path.as_str(), common) };
     let Some(include) = include else { return Ok((text, copy)) };
     let required = !copy.wildcard && !has_wildcard(&include);
     Ok((text, CopyOp { required, include: vec![include], ..copy }))
@@ -282,14 +294,6 @@ fn has_wildcard(path: &str) -> bool {
         }
     }
     false
-}
-
-fn is_git(text: &str) -> bool {
-    let without_fragment = text.split(['#', '?']).next().unwrap_or(text);
-    text.starts_with("git@")
-        || text.starts_with("git://")
-        || text.starts_with("ssh://")
-        || (text.starts_with("github.com/") && without_fragment.ends_with(".git"))
 }
 
 /// Reads a `--chmod`: octal, or symbolic as chmod(1) has it.

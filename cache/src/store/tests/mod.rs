@@ -6,6 +6,7 @@ mod disk_full;
 mod images;
 mod mounts;
 mod opening;
+mod remotes;
 mod restart;
 
 use kiln_ir::Digest;

@@ -110,6 +110,14 @@ impl Build {
         assert!(output.status.success(), "{:?}: {}\n{stderr}", self.command, output.status);
         Steps::parse(&stderr)
     }
+
+    /// Builds what must fail with an exit code; all that was said, as people see it.
+    pub(crate) fn fails(mut self, code: i32) -> String {
+        let output = self.command.output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{:?}\n{stderr}", self.command);
+        stderr
+    }
 }
 
 /// A task of a build, as `--progress rawjson` tells of it.

@@ -3,6 +3,7 @@
 pub(crate) mod account;
 pub(crate) mod bases;
 pub(crate) mod build;
+pub(crate) mod git;
 pub(crate) mod image;
 pub(crate) mod servers;
 
@@ -96,6 +97,19 @@ fn copy_tree(from: &Path, to: &Path) {
         let entry = entry.unwrap();
         copy_tree(&entry.path(), &to.join(entry.file_name()));
     }
+}
+
+/// A directory of the test's as an archive; `compression` is a program of tar's, or nothing.
+pub(crate) fn tar(work: &Work, name: &str, compression: &str) -> Vec<u8> {
+    let mut command = tool("tar");
+    command.arg("--create").arg("--directory").arg(work.path(name));
+    command.args(["--owner=0", "--group=0", "--sort=name", "--mtime=@0"]);
+    if !compression.is_empty() {
+        command.arg(format!("--use-compress-program={compression}"));
+    }
+    let output = command.args(["--file=-", "."]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
 }
 
 /// The example of a name under `testdata/e2e`.
