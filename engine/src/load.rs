@@ -21,6 +21,9 @@ use crate::export::Destination;
 use crate::origin::image_error;
 use crate::{Engine, EngineError};
 
+/// How many indexes may lie one in another.
+const MAX_INDEXES: usize = 8;
+
 /// An image that was loaded.
 #[derive(Debug, Clone)]
 pub struct LoadedImage {
@@ -122,8 +125,9 @@ impl Engine {
     fn load_layout(&self, files: &Files, index: &[u8]) -> Result<Vec<LoadedImage>, EngineError> {
         let index = parse_index(index).map_err(image_error(&files.archive))?;
         let mut loaded: BTreeMap<OciDigest, LoadedImage> = BTreeMap::new();
+        let mut known = BTreeMap::new();
         for descriptor in &index.manifests {
-            let (size_bytes, created_ms) = self.load_image(files, descriptor)?;
+            let (size_bytes, created_ms) = self.load_image(files, descriptor, &mut known, 0)?;
             let row = ImageRow {
                 manifest: descriptor.digest.to_string(),
                 media_type: descriptor.media_type.clone(),
@@ -141,24 +145,33 @@ impl Engine {
         Ok(loaded.into_values().collect())
     }
 
-    /// Stores an image or index with all below it; answers the blobs' size and the time it was made.
+    /// Stores an image or index with all below it; answers the blobs' size and the time it was made. `known`
+    /// has the answers for what was seen before, `depth` counts the indexes above.
     fn load_image(
         &self,
         files: &Files,
         descriptor: &Descriptor,
+        known: &mut BTreeMap<OciDigest, (u64, i64)>,
+        depth: usize,
     ) -> Result<(u64, i64), EngineError> {
+        if let Some(answer) = known.get(&descriptor.digest) {
+            return Ok(*answer);
+        }
+        if depth > MAX_INDEXES {
+            return Err(files.broken("its indexes are nested too deep"));
+        }
         let bytes = self.load_blob(files, descriptor)?;
         let document =
             parse_document(&bytes, &descriptor.media_type).map_err(image_error(&files.archive))?;
-        match document {
+        let answer = match document {
             Document::Index(index) => {
                 let (mut size, mut latest) = (descriptor.size_bytes, 0);
                 for manifest in &index.manifests {
-                    let (part, created) = self.load_image(files, manifest)?;
-                    size += part;
+                    let (part, created) = self.load_image(files, manifest, known, depth + 1)?;
+                    size = size.saturating_add(part);
                     latest = latest.max(created);
                 }
-                Ok((size, latest))
+                (size, latest)
             }
             Document::Manifest(manifest) => {
                 let config = self.load_blob(files, &manifest.config)?;
@@ -167,9 +180,11 @@ impl Engine {
                     files.store_blob(self, layer)?;
                     size += layer.size_bytes;
                 }
-                Ok((size, created(&config)))
+                (size, created(&config))
             }
-        }
+        };
+        known.insert(descriptor.digest, answer);
+        Ok(answer)
     }
 
     fn load_blob(&self, files: &Files, blob: &Descriptor) -> Result<Vec<u8>, EngineError> {

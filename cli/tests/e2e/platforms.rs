@@ -243,3 +243,51 @@ fn a_program_for_another_machine_is_refused_with_its_machine() {
     ));
     assert!(script.contains("`/bin/sh` is a program for mips"), "{script}");
 }
+
+/// Adds an index of one document, twice, to a layout's blobs; answers its descriptor.
+fn index_of(layout: &Path, of: &Value) -> Value {
+    let media_type = "application/vnd.oci.image.index.v1+json";
+    let index = serde_json::json!({
+        "schemaVersion": 2, "mediaType": media_type, "manifests": [of, of]
+    });
+    let bytes = index.to_string();
+    let file = layout.join("new");
+    fs::write(&file, &bytes).unwrap();
+    let sum = output(tool("sha256sum").arg(&file));
+    let hex = sum.split_whitespace().next().unwrap();
+    fs::rename(&file, layout.join("blobs/sha256").join(hex)).unwrap();
+    serde_json::json!({"mediaType": media_type, "digest": format!("sha256:{hex}"), "size": bytes.len()})
+}
+
+#[test]
+fn indexes_in_indexes_are_followed_once_and_not_for_ever() {
+    let work = Work::new();
+    let kiln = Kiln::at(work.path("store"));
+    let context = work.context("context", "FROM scratch\nCOPY f /\n");
+    work.write("context/f", "f");
+    let layout = work.path("layout");
+    kiln.build(&context).into_layout(&layout).run();
+    let index: Value =
+        serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
+    let load = |depth: usize| {
+        let nested = (0..depth).fold(index["manifests"][0].clone(), |of, _| index_of(&layout, &of));
+        let top = serde_json::json!({"schemaVersion": 2, "manifests": [nested]});
+        fs::write(layout.join("index.json"), top.to_string()).unwrap();
+        let archive = work.path("nested.tar");
+        output(
+            tool("tar")
+                .arg("--create")
+                .arg("--file")
+                .arg(&archive)
+                .arg("--directory")
+                .arg(&layout)
+                .arg("."),
+        );
+        let loaded =
+            kiln.command(&["load", "--input", archive.to_str().unwrap()]).output().unwrap();
+        String::from_utf8(loaded.stderr).unwrap()
+    };
+    assert_eq!(load(8), "");
+    assert!(load(9).contains("nested too deep"));
+    assert!(load(60).contains("nested too deep"), "and not after 2^60 steps");
+}
