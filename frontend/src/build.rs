@@ -3,7 +3,9 @@
 //! The only mutable thing is the [`Builder`], which knows the graph made so far and where the finished
 //! stages ended.
 
-use kiln_grammar::{Instruction, InstructionKind, Span, line_column};
+use std::iter::successors;
+
+use kiln_grammar::{Instruction, InstructionKind, LineIndex, Span};
 use kiln_image::{HistoryEntry, Platform};
 use kiln_ir::{
     FileAction, FileOp, Graph, GraphBuilder, ImageSource, LocalSource, Op, OpId, Origin, SourceOp,
@@ -17,13 +19,14 @@ use crate::link::{Command, Reference, Stage};
 use crate::lower::{Scope, lower};
 use crate::plan::{SourceEntry, SourceMap};
 use crate::stage::{Effect, Input, StageState, empty_config};
+use crate::stages::Stages;
 use crate::{BuildOptions, Diagnostic, Facts, MAIN_CONTEXT, NamedContext, StepNames};
 
 /// What planning works with and never changes.
 #[derive(Debug)]
 pub(crate) struct Given<'g> {
-    /// The Dockerfile's text.
-    pub(crate) source: &'g str,
+    /// The lines of the Dockerfile's text.
+    pub(crate) lines: &'g LineIndex,
     /// What the build was told.
     pub(crate) options: &'g BuildOptions,
     /// What is known of the world: all that the stages need.
@@ -31,7 +34,7 @@ pub(crate) struct Given<'g> {
     /// The `ARG`s above the first stage.
     pub(crate) globals: &'g Environment,
     /// All stages.
-    pub(crate) stages: &'g [Stage<'g>],
+    pub(crate) stages: &'g Stages<'g>,
 }
 
 /// A graph in the making.
@@ -94,6 +97,21 @@ impl Builder {
     /// A finished stage.
     pub(crate) fn finished(&self, index: usize) -> Option<&StageState> {
         self.finished.get(index)?.as_ref()
+    }
+
+    /// What a stage and those below it have added to the history, oldest first.
+    pub(crate) fn history(&self, index: usize, stages: &Stages<'_>) -> Vec<HistoryEntry> {
+        let below = |index: &usize| match stages[*index].base {
+            Reference::Stage(base) => Some(base),
+            Reference::Scratch
+            | Reference::Image(_)
+            | Reference::Context(_)
+            | Reference::LaterStage(_) => None,
+        };
+        let mut chain: Vec<usize> = successors(Some(index), below).collect();
+        chain.reverse();
+        let states = chain.into_iter().filter_map(|index| self.finished(index));
+        states.flat_map(|state| state.history.iter().cloned()).collect()
     }
 
     /// The graph and where its vertices came from.
@@ -166,7 +184,7 @@ impl Builder {
         span: Span,
         given: &Given<'_>,
     ) -> Label {
-        let line = line_column(given.source, span.start).0;
+        let line = given.lines.line(span.start);
         let entry = SourceEntry { span, line, text: instruction.text.clone() };
         let origin = self.sources.add(entry);
         Label { name, origin, ignore_cache: given.options.no_cache }

@@ -9,6 +9,7 @@ use kiln_grammar::{Dockerfile, InstructionKind};
 use crate::environment::Environment;
 use crate::link::Stage;
 use crate::lower::not_supported_yet;
+use crate::stages::Stages;
 use crate::{BuildOptions, Diagnostic, Rule};
 
 /// The argument's name.
@@ -20,7 +21,7 @@ const CONTEXT: &str = "context";
 pub(crate) fn epoch(
     dockerfile: &Dockerfile,
     globals: &Environment,
-    stages: &[Stage<'_>],
+    stages: &Stages<'_>,
     options: &BuildOptions,
 ) -> Result<Option<i64>, Diagnostic> {
     let given = options.build_args.get(EPOCH).map(String::as_str).or(globals.get(EPOCH));
@@ -32,8 +33,8 @@ pub(crate) fn epoch(
         return Ok(None);
     }
     let lower = text.to_lowercase();
-    match stages.iter().find(|stage| stage.name.as_ref() == Some(&lower)) {
-        Some(stage) => Err(of_stage(stage)),
+    match stages.first_named(&lower) {
+        Some(index) => Err(of_stage(&stages[index])),
         None => Err(no_number(text, dockerfile)),
     }
 }

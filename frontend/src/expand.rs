@@ -7,19 +7,22 @@ mod pattern;
 
 use kiln_grammar::{Absence, Extent, Matches, Operation, Variable, Word, WordPart};
 
-use crate::environment::Environment;
+use crate::environment::Variables;
 use crate::{Diagnostic, Rule};
 use pattern::Pattern;
 
+/// The most bytes that a value may have: `ENV A=$A$A` doubles one with every line.
+const MAX_VALUE_BYTES: usize = 1 << 20;
+
 /// A word's value as one text.
-pub(crate) fn expand(word: &Word, environment: &Environment) -> Result<String, Diagnostic> {
+pub(crate) fn expand(word: &Word, environment: &dyn Variables) -> Result<String, Diagnostic> {
     text_of(&word.parts, environment).map_err(|failure| failure.at(word))
 }
 
 /// A word's values: split at the blanks that stand outside of quotes, also those out of variables.
 pub(crate) fn expand_split(
     word: &Word,
-    environment: &Environment,
+    environment: &dyn Variables,
 ) -> Result<Vec<String>, Diagnostic> {
     let mut words = Words::default();
     for part in &word.parts {
@@ -35,6 +38,8 @@ enum Failure {
     Required { name: String, message: String },
     /// A pattern of `#`, `%` or `/` that is none.
     Pattern(String),
+    /// More than [`MAX_VALUE_BYTES`].
+    TooLong,
 }
 
 impl Failure {
@@ -42,6 +47,7 @@ impl Failure {
         let message = match self {
             Self::Required { name, message } => format!("`{name}`: {message}"),
             Self::Pattern(pattern) => format!("`{pattern}` is not a pattern"),
+            Self::TooLong => format!("the value has more than {MAX_VALUE_BYTES} bytes"),
         };
         Diagnostic::error(Rule::Expansion, word.span, message)
     }
@@ -55,7 +61,7 @@ struct Words {
 }
 
 impl Words {
-    fn push(&mut self, part: &WordPart, environment: &Environment) -> Result<(), Failure> {
+    fn push(&mut self, part: &WordPart, environment: &dyn Variables) -> Result<(), Failure> {
         match part {
             WordPart::Literal(text) => self.split(text),
             WordPart::Quoted(text) => self.join(text),
@@ -87,7 +93,7 @@ impl Words {
     }
 }
 
-fn text_of(parts: &[WordPart], environment: &Environment) -> Result<String, Failure> {
+fn text_of(parts: &[WordPart], environment: &dyn Variables) -> Result<String, Failure> {
     let mut text = String::new();
     for part in parts {
         match part {
@@ -95,11 +101,14 @@ fn text_of(parts: &[WordPart], environment: &Environment) -> Result<String, Fail
             WordPart::DoubleQuoted(parts) => text.push_str(&text_of(parts, environment)?),
             WordPart::Variable(variable) => text.push_str(&value_of(variable, environment)?),
         }
+        if text.len() > MAX_VALUE_BYTES {
+            return Err(Failure::TooLong);
+        }
     }
     Ok(text)
 }
 
-fn value_of(variable: &Variable, environment: &Environment) -> Result<String, Failure> {
+fn value_of(variable: &Variable, environment: &dyn Variables) -> Result<String, Failure> {
     let found = environment.get(&variable.name);
     let value = found.unwrap_or_default();
     let present = |absence: Absence| match absence {

@@ -25,6 +25,7 @@ mod plan;
 mod render;
 mod rule;
 mod stage;
+mod stages;
 mod survey;
 mod syntax_codes;
 

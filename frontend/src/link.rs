@@ -10,6 +10,7 @@ use kiln_image::{ImageRef, Platform};
 
 use crate::environment::Environment;
 use crate::expand::expand;
+use crate::stages::Stages;
 use crate::{BuildOptions, Diagnostic, NamedContext, Rule};
 
 /// One stage as written, with its names looked up.
@@ -64,11 +65,11 @@ pub(crate) fn link<'a>(
     dockerfile: &'a Dockerfile,
     globals: &Environment,
     options: &BuildOptions,
-) -> Result<Vec<Stage<'a>>, Vec<Diagnostic>> {
+) -> Result<Stages<'a>, Vec<Diagnostic>> {
     let mut errors = Vec::new();
-    let mut stages: Vec<Stage<'a>> = Vec::new();
+    let mut stages = Stages::default();
     for instruction in &dockerfile.instructions {
-        match (&instruction.kind, stages.last_mut()) {
+        match (&instruction.kind, stages.len().checked_sub(1)) {
             (InstructionKind::From(from), _) => {
                 match open_stage(instruction, from, &stages, globals, options) {
                     Ok(stage) => stages.push(stage),
@@ -79,16 +80,16 @@ pub(crate) fn link<'a>(
                     }
                 }
             }
-            (_, Some(stage)) => stage
-                .commands
+            (_, Some(stage)) => stages
+                .commands_mut(stage)
                 .push(Command { instruction: Cow::Borrowed(instruction), trigger_of: None }),
             // Only `ARG` may stand here; the parser says so.
             (_, None) => {}
         }
     }
-    for stage in &mut stages {
-        if stage.is_replaced(options) {
-            stage.commands.clear();
+    for index in 0..stages.len() {
+        if stages[index].is_replaced(options) {
+            stages.commands_mut(index).clear();
         }
     }
     for index in 0..stages.len() {
@@ -107,7 +108,7 @@ pub(crate) fn link<'a>(
 fn open_stage<'a>(
     instruction: &'a Instruction,
     from: &'a kiln_grammar::From,
-    earlier: &[Stage<'a>],
+    earlier: &Stages<'a>,
     globals: &Environment,
     options: &BuildOptions,
 ) -> Result<Stage<'a>, Diagnostic> {
@@ -128,7 +129,7 @@ fn open_stage<'a>(
             })?
         }
     };
-    let stage = earlier.iter().rposition(|stage| stage.name.as_deref() == Some(&base_text));
+    let stage = earlier.last_named(&base_text);
     let base = match (context(&base_text, &platform, options), stage) {
         (Some(found), _) => found?,
         (None, Some(index)) => Reference::Stage(index),
@@ -182,24 +183,22 @@ pub(crate) fn resolve(
     text: &str,
     span: Span,
     stage: usize,
-    stages: &[Stage<'_>],
+    stages: &Stages<'_>,
     options: &BuildOptions,
 ) -> Result<Reference, Diagnostic> {
     if let Some(found) = context(text, &options.platform, options) {
         return found;
     }
     let lower = text.to_lowercase();
-    let named = |stage: &Stage<'_>| stage.name.as_deref() == Some(&lower);
     let found = match text.parse::<usize>() {
         Ok(index) if index < stages.len() => Some(index),
         Ok(index) => return Err(no_such_index(index, span, stages.len())),
         Err(_) => {
-            let own_name = named(&stages[stage]).then_some(stage);
-            stages[..stage]
-                .iter()
-                .rposition(named)
+            let own_name = (stages[stage].name.as_ref() == Some(&lower)).then_some(stage);
+            stages
+                .last_named_before(&lower, stage)
                 .or(own_name)
-                .or_else(|| stages.iter().position(named))
+                .or_else(|| stages.first_named(&lower))
         }
     };
     match found {
@@ -303,7 +302,7 @@ fn mentions(instruction: &Instruction) -> Vec<Mention<'_>> {
 fn check_mentions(
     instruction: &Instruction,
     stage: usize,
-    stages: &[Stage<'_>],
+    stages: &Stages<'_>,
     options: &BuildOptions,
 ) -> Vec<Diagnostic> {
     let check = |mention: &Mention<'_>| {
@@ -324,7 +323,7 @@ fn check_mentions(
 pub(crate) fn references(
     instruction: &Instruction,
     stage: usize,
-    stages: &[Stage<'_>],
+    stages: &Stages<'_>,
     options: &BuildOptions,
 ) -> Vec<(Reference, Span)> {
     mentions(instruction)
@@ -337,10 +336,10 @@ pub(crate) fn references(
 }
 
 /// The stage that is asked for: by name or index, or the last one.
-pub(crate) fn target(stages: &[Stage<'_>], options: &BuildOptions) -> Result<usize, Diagnostic> {
+pub(crate) fn target(stages: &Stages<'_>, options: &BuildOptions) -> Result<usize, Diagnostic> {
     let Some(wanted) = &options.target else { return Ok(stages.len() - 1) };
     let lower = wanted.to_lowercase();
-    let by_name = stages.iter().rposition(|stage| stage.name.as_deref() == Some(&lower));
+    let by_name = stages.last_named(&lower);
     let by_index = wanted.parse::<usize>().ok().filter(|index| *index < stages.len());
     by_name.or(by_index).ok_or_else(|| {
         let names: Vec<&str> = stages.iter().filter_map(|stage| stage.name.as_deref()).collect();
@@ -356,7 +355,7 @@ pub(crate) fn target(stages: &[Stage<'_>], options: &BuildOptions) -> Result<usi
 }
 
 /// The stages that the target needs, by index: itself, what they rest on and what they read from.
-pub(crate) fn needed(target: usize, stages: &[Stage<'_>], options: &BuildOptions) -> Vec<bool> {
+pub(crate) fn needed(target: usize, stages: &Stages<'_>, options: &BuildOptions) -> Vec<bool> {
     let mut needed = vec![false; stages.len()];
     needed[target] = true;
     // What a stage needs comes before it, so one walk backwards finds all.

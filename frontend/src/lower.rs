@@ -22,8 +22,8 @@ pub(crate) use run::PROXY_ARGUMENTS;
 use kiln_grammar::{Instruction, InstructionKind, Span};
 
 use crate::environment::Environment;
-use crate::link::Stage;
 use crate::stage::{Effect, StageState};
+use crate::stages::Stages;
 use crate::{BuildOptions, Diagnostic, MAIN_CONTEXT, Rule};
 
 /// What an instruction may look at.
@@ -36,7 +36,7 @@ pub(crate) struct Scope<'s> {
     /// The `ARG`s above the first stage.
     pub(crate) globals: &'s Environment,
     /// All stages.
-    pub(crate) stages: &'s [Stage<'s>],
+    pub(crate) stages: &'s Stages<'s>,
     /// The index of the instruction's stage.
     pub(crate) index: usize,
 }

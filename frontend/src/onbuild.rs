@@ -7,10 +7,11 @@ use std::borrow::Cow;
 use kiln_grammar::{Instruction, InstructionKind, parse_trigger};
 
 use crate::link::{Command, Reference, Stage};
+use crate::stages::Stages;
 use crate::{Diagnostic, Facts, Rule};
 
 /// Puts the triggers of bases in front of the stages' instructions, as far as the bases are known.
-pub(crate) fn add_triggers(stages: &mut [Stage<'_>], facts: &Facts) -> Result<(), Vec<Diagnostic>> {
+pub(crate) fn add_triggers(stages: &mut Stages<'_>, facts: &Facts) -> Result<(), Vec<Diagnostic>> {
     let mut errors = Vec::new();
     for index in 0..stages.len() {
         let triggers = match &stages[index].base {
@@ -23,7 +24,7 @@ pub(crate) fn add_triggers(stages: &mut [Stage<'_>], facts: &Facts) -> Result<()
             Reference::Scratch | Reference::LaterStage(_) | Reference::Context(_) => Ok(Vec::new()),
         };
         match triggers {
-            Ok(triggers) => drop(stages[index].commands.splice(0..0, triggers)),
+            Ok(triggers) => drop(stages.commands_mut(index).splice(0..0, triggers)),
             Err(found) => errors.extend(found),
         }
     }

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kiln_grammar::{Dockerfile, Span};
+use kiln_grammar::{Dockerfile, LineIndex, Span};
 use kiln_image::{HistoryEntry, ImageConfig, Platform};
 use kiln_ir::{Graph, OpId, Origin};
 
 use crate::build::{Builder, Given};
 use crate::check::Settings;
-use crate::link::{Reference, Stage, link};
+use crate::link::{Reference, link};
+use crate::stages::Stages;
 use crate::{BuildOptions, Diagnostic, FactRequest, Facts, epoch, globals, link, onbuild};
 
 /// How far planning came.
@@ -99,7 +100,8 @@ pub fn plan(
     if !missing.is_empty() {
         return Ok(Planning::Need(missing));
     }
-    let given = Given { source, options, facts, globals: &globals, stages: &stages };
+    let lines = LineIndex::of(source);
+    let given = Given { lines: &lines, options, facts, globals: &globals, stages: &stages };
     let mut builder = Builder::default();
     let mut errors = Vec::new();
     for index in (0..stages.len()).filter(|index| needed[*index]) {
@@ -122,6 +124,7 @@ fn finish(builder: Builder, target: usize, given: &Given<'_>) -> Plan {
             Some((stage.name.clone()?, builder.finished(index)?.root))
         });
     let stages: BTreeMap<String, OpId> = stages.collect();
+    let history = builder.history(target, given.stages);
     let state = builder.finished(target).cloned().expect("the target's stage is needed");
     let mut config = state.config;
     config.config.labels.extend(given.options.labels.iter().cloned());
@@ -130,7 +133,7 @@ fn finish(builder: Builder, target: usize, given: &Given<'_>) -> Plan {
         graph,
         target: state.root,
         config,
-        history: state.history,
+        history,
         stages,
         warnings: Vec::new(),
         platform: given.stages[target].platform.clone(),
@@ -141,7 +144,7 @@ fn finish(builder: Builder, target: usize, given: &Given<'_>) -> Plan {
 
 /// What the needed stages rest on or read from and is not known yet.
 fn missing_facts(
-    stages: &[Stage<'_>],
+    stages: &Stages<'_>,
     needed: &[bool],
     options: &BuildOptions,
     facts: &Facts,

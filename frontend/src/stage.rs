@@ -3,10 +3,12 @@
 //! An instruction answers with an [`Effect`], which is data; [`StageState::apply`] is the one place where
 //! a stage changes.
 
+use std::collections::BTreeMap;
+
 use kiln_image::{Healthcheck, HistoryEntry, ImageConfig, Platform};
 use kiln_ir::{GuestPath, Op, OpId, SourceOp};
 
-use crate::environment::{Environment, split_pair};
+use crate::environment::{Environment, Ordered, split_pair};
 use crate::link::Reference;
 
 /// The search path of a stage whose base sets none.
@@ -23,12 +25,14 @@ pub(crate) struct StageState {
     /// What words and commands see: the image's variables and the declared build arguments.
     pub(crate) environment: Environment,
     /// Declared build arguments in the order they were first declared, for the history.
-    pub(crate) arguments: Vec<(String, Option<String>)>,
+    pub(crate) arguments: Ordered<Option<String>>,
     /// The image's config so far; its history and layers are those of the base image.
     pub(crate) config: ImageConfig,
     /// The working directory, without a trailing slash that the config may keep.
     pub(crate) cwd: GuestPath,
-    /// What instructions have added to the history.
+    /// Where the image's variables stand in the config, by name.
+    image_variables: BTreeMap<String, usize>,
+    /// What the stage's own instructions have added to the history.
     pub(crate) history: Vec<HistoryEntry>,
     /// Whether this very stage has set a default command.
     pub(crate) sets_command: bool,
@@ -97,7 +101,8 @@ impl StageState {
         Self {
             root,
             environment: Environment::default(),
-            arguments: Vec::new(),
+            arguments: Ordered::default(),
+            image_variables: BTreeMap::new(),
             cwd: GuestPath::root(),
             config,
             history: Vec::new(),
@@ -108,7 +113,17 @@ impl StageState {
 
     /// A stage on an earlier one.
     pub(crate) fn on_stage(base: &Self) -> Self {
-        Self { sets_command: false, ..base.clone() }.begin()
+        Self {
+            root: base.root,
+            environment: base.environment.clone(),
+            arguments: base.arguments.clone(),
+            config: base.config.clone(),
+            cwd: base.cwd.clone(),
+            image_variables: base.image_variables.clone(),
+            history: Vec::new(),
+            sets_command: false,
+        }
+        .begin()
     }
 
     /// What happens at every `FROM`.
@@ -118,9 +133,10 @@ impl StageState {
         if !run.env.iter().any(|pair| split_pair(pair).0 == "PATH") {
             run.env.push(format!("PATH={DEFAULT_PATH}"));
         }
-        for pair in &run.env {
+        for (index, pair) in run.env.iter().enumerate() {
             let (name, value) = split_pair(pair);
             self.environment.set(name, value);
+            self.image_variables.entry(name.to_owned()).or_insert(index);
         }
         // A base's directory may be relative, though it should not; a NUL byte in it is dropped with it.
         if !run.working_dir.is_empty()
@@ -158,7 +174,7 @@ impl StageState {
         let run = &mut self.config.config;
         match change {
             Change::Variable { name, value } => {
-                set_pair(&mut run.env, &name, &value);
+                set_pair(&mut run.env, &mut self.image_variables, &name, &value);
                 self.environment.set(name, value);
             }
             Change::Argument { name, value } => {
@@ -167,7 +183,7 @@ impl StageState {
                 {
                     self.environment.set(name.as_str(), value.as_str());
                 }
-                self.arguments.push((name, value));
+                self.arguments.set_in_place(name, value);
             }
             Change::Label { name, value } => {
                 run.labels.insert(name, value);
@@ -213,10 +229,18 @@ pub(crate) fn empty_config(platform: &Platform) -> ImageConfig {
 }
 
 /// Sets a variable of an image: in place when it is there, else at the end.
-fn set_pair(pairs: &mut Vec<String>, name: &str, value: &str) {
+fn set_pair(
+    pairs: &mut Vec<String>,
+    places: &mut BTreeMap<String, usize>,
+    name: &str,
+    value: &str,
+) {
     let pair = format!("{name}={value}");
-    match pairs.iter_mut().find(|known| split_pair(known).0 == name) {
-        Some(known) => *known = pair,
-        None => pairs.push(pair),
+    match places.get(name) {
+        Some(place) => pairs[*place] = pair,
+        None => {
+            places.insert(name.to_owned(), pairs.len());
+            pairs.push(pair);
+        }
     }
 }

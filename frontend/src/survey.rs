@@ -9,12 +9,13 @@ use crate::environment::Environment;
 use crate::link::{Reference, Stage};
 use crate::lower::Scope;
 use crate::stage::{StageState, empty_config};
+use crate::stages::Stages;
 use crate::{BuildOptions, FactRequest, Facts};
 
 /// What all stages are looked at with.
 #[derive(Debug)]
 pub(crate) struct Survey<'s> {
-    stages: &'s [Stage<'s>],
+    stages: &'s Stages<'s>,
     options: &'s BuildOptions,
     facts: &'s Facts,
     globals: &'s Environment,
@@ -24,7 +25,7 @@ pub(crate) struct Survey<'s> {
 
 impl<'s> Survey<'s> {
     pub(crate) fn new(
-        stages: &'s [Stage<'s>],
+        stages: &'s Stages<'s>,
         options: &'s BuildOptions,
         facts: &'s Facts,
         globals: &'s Environment,
@@ -36,7 +37,7 @@ impl<'s> Survey<'s> {
     }
 
     /// All stages.
-    pub(crate) fn stages(&self) -> &'s [Stage<'s>] {
+    pub(crate) fn stages(&self) -> &'s Stages<'s> {
         self.stages
     }
 

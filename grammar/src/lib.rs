@@ -8,6 +8,7 @@ mod directives;
 mod error;
 mod heredoc;
 mod instruction;
+mod line_index;
 mod lines;
 mod parse;
 mod suggest;
@@ -17,6 +18,7 @@ mod visit;
 mod word;
 
 pub use error::{SyntaxError, SyntaxErrorKind};
+pub use line_index::LineIndex;
 pub use parse::{Parsed, includes, parse, parse_trigger, parse_word};
 pub use suggest::nearest;
 pub use syntax::{

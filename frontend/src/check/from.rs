@@ -58,7 +58,7 @@ impl Arguments<'_> {
         let unknown = distinct_variables(word).into_iter().filter(|one| !self.is_known(&one.name));
         for variable in unknown {
             let mut names = self.declared.clone();
-            names.extend(self.globals.pairs().iter().map(|(name, _)| name.as_str()));
+            names.extend(self.globals.pairs().map(|(name, _)| name));
             let message = format!("no `ARG` above the first `FROM` declares `{}`", variable.name);
             let remark = Remark::new(Check::UndefinedArgInFrom, variable.span, message)
                 .suggest(&variable.name, &names);

@@ -29,7 +29,8 @@ pub(crate) use settings::Settings;
 use self::refusal::Refusal;
 use self::report::Report;
 use self::walk::Walk;
-use crate::link::{Stage, link};
+use crate::link::link;
+use crate::stages::Stages;
 use crate::survey::Survey;
 use crate::{
     BuildOptions, Diagnostic, FactRequest, Facts, Rule, epoch, globals, link as names, onbuild,
@@ -158,7 +159,7 @@ impl Subject<'_> {
     }
 
     /// The stages to look at, by index.
-    fn wanted(&self, stages: &[Stage<'_>]) -> Result<Vec<bool>, Diagnostic> {
+    fn wanted(&self, stages: &Stages<'_>) -> Result<Vec<bool>, Diagnostic> {
         let target = names::target(stages, self.options)?;
         let all = self.extent == Extent::AllStages && self.options.target.is_none();
         if all {

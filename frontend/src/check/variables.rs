@@ -22,6 +22,8 @@ const SECRET: [&str; 10] = [
 ];
 /// Words of a name that say that no secret is in it after all.
 const NO_SECRET: [&str; 3] = ["public", "file", "version"];
+/// How many variables are looked at for one that is spelt almost alike.
+const MANY_NAMES: usize = 1_000;
 /// Build arguments for a scanner, which are never variables.
 const NEVER_SET: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
 
@@ -31,12 +33,12 @@ pub(super) fn undefined(step: &Step<'_>, report: &mut Report) {
     for word in evaluated(step.instruction, step) {
         for variable in distinct_variables(word) {
             let name = variable.name.as_str();
-            let declared = state.arguments.iter().any(|(known, _)| known == name);
+            let declared = state.arguments.get(name).is_some();
             if state.environment.get(name).is_some() || declared || NEVER_SET.contains(&name) {
                 continue;
             }
             let set: Vec<&str> =
-                state.environment.pairs().iter().map(|(known, _)| known.as_str()).collect();
+                state.environment.pairs().map(|(known, _)| known).take(MANY_NAMES).collect();
             let message = format!("the variable `{name}` is used but not set");
             let remark =
                 Remark::new(Check::UndefinedVar, variable.span, message).suggest(name, &set);

@@ -68,7 +68,7 @@ impl Pattern {
             }
             last_end = Some(end);
             from = if end > start { end } else { next_boundary(value, end) };
-            if from > value.len() {
+            if from > value.len() || out.len() > super::MAX_VALUE_BYTES {
                 break;
             }
         }

@@ -4,6 +4,7 @@ use kiln_grammar::parse_word;
 use serde_json::Value;
 
 use super::*;
+use crate::environment::Environment;
 
 fn environment(pairs: &[&str]) -> Environment {
     let mut environment = Environment::default();

@@ -95,7 +95,8 @@ fn sockets(mounts: &[Mount]) -> usize {
 
 /// The command's variables. It finds the first agent by one of them, unless the Dockerfile sets that itself.
 fn environment(mounts: &[Mount], scope: &Scope<'_>) -> Vec<(String, String)> {
-    let mut env = scope.state.environment.pairs().to_vec();
+    let pairs = scope.state.environment.pairs();
+    let mut env: Vec<_> = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let agent = mounts.iter().find(|mount| matches!(mount.kind, MountKind::Ssh { .. }));
     if let Some(agent) = agent
         && scope.state.environment.get(AGENT).is_none()
@@ -211,19 +212,13 @@ fn proxies(scope: &Scope<'_>) -> Vec<(String, String)> {
 
 /// The declared build arguments as the history shows them, `|2 A=1 B=2 `; empty without any.
 fn arguments(scope: &Scope<'_>) -> String {
-    let mut shown: Vec<(&str, String)> = Vec::new();
-    for (name, value) in &scope.state.arguments {
+    let shown = scope.state.arguments.iter().map(|(name, value)| {
         let known = scope.state.environment.get(name);
-        let value = known.or(value.as_deref()).unwrap_or_default();
-        let text = format!("{name}={value}");
-        match shown.iter_mut().find(|(seen, _)| seen == name) {
-            Some((_, old)) => *old = text,
-            None => shown.push((name, text)),
-        }
-    }
+        format!("{name}={}", known.or(value.as_deref()).unwrap_or_default())
+    });
+    let shown: Vec<String> = shown.collect();
     if shown.is_empty() {
         return String::new();
     }
-    let texts: Vec<String> = shown.into_iter().map(|(_, text)| text).collect();
-    format!("|{} {} ", texts.len(), texts.join(" "))
+    format!("|{} {} ", shown.len(), shown.join(" "))
 }

@@ -3,6 +3,7 @@
 use kiln_grammar::{Arg, Pairs};
 
 use super::Scope;
+use crate::environment::{Environment, Layered};
 use crate::expand::expand;
 use crate::stage::{Change, Effect};
 use crate::{Diagnostic, Rule};
@@ -48,7 +49,7 @@ pub(super) fn lower_arg(arg: &Arg, scope: &Scope<'_>) -> Result<Effect, Diagnost
     let mut created_by = String::from("ARG");
     let mut changes = Vec::new();
     // Unlike in `ENV`, a default sees the arguments before it on the same line.
-    let mut environment = scope.state.environment.clone();
+    let mut environment = Layered { over: Environment::default(), under: &scope.state.environment };
     for declaration in &arg.declarations {
         let name = expand(&declaration.name, &environment)?;
         let given = scope.options.build_args.get(&name);
@@ -62,7 +63,7 @@ pub(super) fn lower_arg(arg: &Arg, scope: &Scope<'_>) -> Result<Effect, Diagnost
         if let Some(value) = &value {
             created_by.push('=');
             created_by.push_str(value);
-            environment.set(name.as_str(), value.as_str());
+            environment.over.set(name.as_str(), value.as_str());
         }
         changes.push(Change::Argument { name, value });
     }
