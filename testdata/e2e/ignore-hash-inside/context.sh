@@ -1,0 +1,2 @@
+printf x > '#a'; printf x > b
+printf '%s\n' ' #a' '#b' .dockerignore > .dockerignore
