@@ -198,6 +198,26 @@ fn build_arguments_go_before_defaults_and_proxies_are_not_part_of_a_command() {
 }
 
 #[test]
+fn arguments_for_the_builder_need_no_declaration() {
+    let mut options = options();
+    for (name, value) in [
+        ("BUILDKIT_SANDBOX_HOSTNAME", "there"),
+        ("BUILDKIT_CACHE_MOUNT_NS", "mine"),
+        ("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "1"),
+        ("BUILDKIT_INLINE_CACHE", "1"),
+    ] {
+        options.build_args.insert(name.to_owned(), value.to_owned());
+    }
+    let plan = planned("FROM a\nRUN --mount=type=cache,target=/c true\n", &options).unwrap();
+    assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
+    let kiln_ir::Op::Exec(exec) = &plan.graph.vertex(plan.target).op else { panic!("no command") };
+    assert_eq!(exec.hostname.as_deref(), Some("there"));
+    let kiln_ir::MountKind::Cache { id, .. } = &exec.mounts[0].kind else { panic!("no cache") };
+    assert_eq!(id, "mine//c");
+    assert!(!exec.env.iter().any(|(name, _)| name.starts_with("BUILDKIT_")));
+}
+
+#[test]
 fn settings_of_the_whole_build() {
     let mut options = options();
     options.no_cache = true;
