@@ -96,6 +96,19 @@ fn a_refusal_is_an_answer() {
 }
 
 #[test]
+fn checks_speak_of_plans_and_refusals() {
+    for (source, lint) in [
+        ("FROM a as b\nENV c d\n", json!([["FromAsCasing", 1], ["LegacyKeyValueFormat", 2]])),
+        ("FROM a as b\nENV c d\nRUNN e\n", json!([["FromAsCasing", 1]])),
+        ("FROM a\n", Value::Null),
+    ] {
+        let called = call(&["-"], "{}", source);
+        let printed: Value = serde_json::from_slice(&called.stdout).unwrap();
+        assert_eq!(printed["lint"], lint, "{source}");
+    }
+}
+
+#[test]
 fn what_is_no_config_is_said() {
     let called = call(&["Dockerfile"], r#"{"Env": 7}"#, "");
     assert_eq!(called.code, Some(2));

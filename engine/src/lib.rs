@@ -18,7 +18,7 @@ mod settings;
 
 pub use build::{
     Answer, Bases, BuildContext, BuildRequest, Built, BuiltImage, Definition, DockerfileSource,
-    Parameters, PlanRequest, Question, SandboxLimits, plan_only,
+    Parameters, PlanRequest, Question, SandboxLimits, check_only, plan_only,
 };
 pub use devices::DeviceSettings;
 pub use engine::{Engine, EngineConfig};

@@ -26,6 +26,8 @@ pub struct SourceText {
     files: Vec<String>,
     /// For each line its file and its number there; empty for a single file.
     lines: Vec<(usize, usize)>,
+    /// Where lines begin, so that the place of each of many remarks is found without reading it all.
+    starts: Vec<usize>,
 }
 
 /// A place in a file.
@@ -52,7 +54,10 @@ impl SourceText {
     /// The text of one file.
     #[must_use]
     pub fn of_file(file: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { text: text.into(), files: vec![file.into()], lines: Vec::new() }
+        let text = text.into();
+        let starts = text.match_indices('\n').map(|(newline, _)| newline + 1);
+        let starts = [0].into_iter().chain(starts).collect();
+        Self { text, files: vec![file.into()], lines: Vec::new(), starts }
     }
 
     /// What is parsed; the text that spans are of.
@@ -67,10 +72,19 @@ impl SourceText {
         self.files.first().map_or("", String::as_str)
     }
 
+    /// The line and column of a byte of the whole text, both from 1; the column counts characters.
+    #[must_use]
+    pub fn position(&self, offset: usize) -> (usize, usize) {
+        let offset = self.text.floor_char_boundary(offset);
+        let line = self.starts.partition_point(|start| *start <= offset);
+        let start = line.checked_sub(1).map_or(0, |index| self.starts[index]);
+        (line, self.text[start..offset].chars().count() + 1)
+    }
+
     /// Where a byte of the text is from.
     #[must_use]
     pub fn locate(&self, offset: usize) -> Location<'_> {
-        let (line, column) = line_column(&self.text, offset);
+        let (line, column) = self.position(offset);
         match self.lines.get(line - 1) {
             Some(&(file, line)) => Location { file: &self.files[file], line, column },
             None => Location { file: self.file(), line, column },
@@ -186,8 +200,8 @@ fn put_together(
     paths: &[String],
     fragments: &BTreeMap<String, String>,
 ) -> SourceText {
-    let mut out =
-        SourceText { text: String::new(), files: source.files.clone(), lines: Vec::new() };
+    let mut out = SourceText::of_file("", "");
+    out.files.clone_from(&source.files);
     let lines: Vec<_> = source.text.split_inclusive('\n').collect();
     let mut next = 0;
     for (Include { span, .. }, path) in found.iter().zip(paths) {
@@ -225,6 +239,7 @@ impl SourceText {
             self.text.push('\n');
         }
         self.lines.push(from);
+        self.starts.push(self.text.len());
     }
 
     fn file_number(&mut self, path: &str) -> usize {

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kiln_engine::{Answer, Faulty};
 use kiln_frontend::{
-    Argument, Check, Diagnostic, Outline, Secret, Severity, Span, Target, line_column,
+    Argument, Check, Diagnostic, Outline, Secret, Severity, SourceText, Span, Target,
 };
 use serde::Serialize;
 
@@ -17,10 +17,7 @@ pub(super) fn render(answer: &Answer) -> String {
             serde_json::to_string_pretty(&Outlined::new(outline, file))
         }
         Answer::Targets(file, targets) => serde_json::to_string_pretty(&Targets {
-            targets: targets
-                .iter()
-                .map(|target| Targeted::new(target, file.source.text()))
-                .collect(),
+            targets: targets.iter().map(|target| Targeted::new(target, &file.source)).collect(),
             sources: vec![encoded(file)],
         }),
     };
@@ -49,8 +46,8 @@ struct Line {
 }
 
 impl Location {
-    fn of(span: Option<Span>, source: &str) -> Self {
-        let line = |offset: usize| Line { line: line_column(source, offset.min(source.len())).0 };
+    fn of(span: Option<Span>, source: &SourceText) -> Self {
+        let line = |offset: usize| Line { line: source.position(offset).0 };
         let ranges = span.map(|span| Lines { start: line(span.start), end: line(span.end) });
         Self { ranges: ranges.into_iter().collect() }
     }
@@ -95,7 +92,7 @@ struct BuildError {
 
 impl<'a> Checked<'a> {
     fn new(remarks: &'a Faulty) -> Self {
-        let source = remarks.source.text();
+        let source = &remarks.source;
         let warnings = remarks.diagnostics.iter().filter_map(|diagnostic| {
             let check = Check::of_code(diagnostic.code)?;
             Some(Warning {
@@ -151,7 +148,7 @@ struct Targeted<'a> {
 }
 
 impl<'a> Targeted<'a> {
-    fn new(target: &'a Target, source: &str) -> Self {
+    fn new(target: &'a Target, source: &SourceText) -> Self {
         Self {
             name: target.name.as_deref(),
             default: target.is_default,
@@ -198,7 +195,7 @@ struct Mounted<'a> {
 
 impl<'a> Outlined<'a> {
     fn new(outline: &'a Outline, file: &Faulty) -> Self {
-        let location = |span: Span| Location::of(Some(span), file.source.text());
+        let location = |span: Span| Location::of(Some(span), &file.source);
         let arg = |arg: &'a Argument| Arg {
             name: &arg.name,
             description: arg.description.as_deref(),

@@ -15,6 +15,7 @@ use kiln_frontend::{Check, Severity};
 use crate::args::CallFormat;
 
 pub use diagnostic::Told;
+pub use text::diagnostics;
 
 /// Renders an answer; ends with a newline.
 #[must_use]

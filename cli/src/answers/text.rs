@@ -6,6 +6,9 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::count;
 
+/// The most remarks that are shown with their lines: nobody reads more, and each costs a look at the file.
+const MAX_SHOWN: usize = 500;
+
 /// Blanks between the columns of a table.
 const GAP: usize = 3;
 
@@ -17,10 +20,17 @@ pub(super) fn render(answer: &Answer) -> String {
     }
 }
 
-/// The remarks on a Dockerfile, each with its lines.
-pub(super) fn diagnostics(remarks: &Faulty) -> String {
+/// The remarks on a Dockerfile, each with its lines; of very many the first.
+#[must_use]
+pub fn diagnostics(remarks: &Faulty) -> String {
     let render = |one| kiln_frontend::render(one, &remarks.source);
-    remarks.diagnostics.iter().map(render).collect::<Vec<_>>().join("\n")
+    let shown = remarks.diagnostics.iter().take(MAX_SHOWN).map(render);
+    let mut text = shown.collect::<Vec<_>>().join("\n");
+    let more = remarks.diagnostics.len().saturating_sub(MAX_SHOWN);
+    if more > 0 {
+        text += &format!("\n… and {more} more; `--call=check,format=json` has them all\n");
+    }
+    text
 }
 
 fn checked(remarks: &Faulty) -> String {

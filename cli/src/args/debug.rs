@@ -31,7 +31,8 @@ pub enum Debugged {
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(after_help = "\
 The object has `config`, `author`, `platform`, `history` and `steps`, or `error` for a Dockerfile that is
-refused; what is empty is left out. Its form follows the plan and may change.
+refused, and in either case `lint`: what the build checks say, with lines. What is empty is left out. Its
+form follows the plan and may change.
 
 Examples:
   What the stage `test` runs:

@@ -6,7 +6,10 @@ use std::path::Path;
 use kiln_cli::args::PlanArgs;
 use kiln_cli::exit_code::ExitCode;
 use kiln_cli::planned;
-use kiln_engine::{Bases, DockerfileSource, EngineError, PlanRequest, plan_only};
+use kiln_engine::{
+    Bases, DockerfileSource, EngineError, Faulty, PlanRequest, check_only, plan_only,
+};
+use kiln_frontend::Plan;
 use kiln_image::{ImageConfig, Platform};
 
 use super::build::{build_args, stdin_dockerfile};
@@ -25,17 +28,26 @@ pub(super) fn plan(place: &Place, arguments: &PlanArgs) -> Result<(), Failure> {
         build_args: build_args(&arguments.build_args),
         platform: arguments.platform.clone().unwrap_or_else(Platform::host),
     };
-    let planned = match &arguments.assume_base {
-        Some(path) => plan_only(&request, &Bases::Assumed(Box::new(base_config(path)?))),
-        None => plan_only(&request, &Bases::Found(&place.open()?)),
+    let (planned, checked) = match &arguments.assume_base {
+        Some(path) => both(&request, &Bases::Assumed(Box::new(base_config(path)?))),
+        None => both(&request, &Bases::Found(&place.open()?)),
     };
-    let document = match planned {
+    let mut document = match planned {
         Ok(plan) => planned::accepted(&plan),
         Err(EngineError::Dockerfile(faulty)) => planned::refused(&faulty),
         Err(error) => return Err(error.into()),
     };
+    planned::add_lint(&mut document, &checked?);
     print(&format!("{document:#}\n"));
     Ok(())
+}
+
+/// The plan, and what the checks say.
+fn both(
+    request: &PlanRequest,
+    bases: &Bases<'_>,
+) -> (Result<Plan, EngineError>, Result<Faulty, EngineError>) {
+    (plan_only(request, bases), check_only(request, bases))
 }
 
 fn base_config(path: &Path) -> Result<ImageConfig, Failure> {

@@ -3,15 +3,16 @@
 use std::error::Error;
 use std::io::{self, Write as _};
 
+use kiln_cli::answers::diagnostics;
 use kiln_cli::exit_code::ExitCode;
 use kiln_cli::render::in_words;
-use kiln_engine::{EngineError, ErrorKind, FailedStep, Faulty, MissingImage, Place};
+use kiln_engine::{EngineError, ErrorKind, FailedStep, MissingImage, Place};
 use kiln_frontend::{Check, Diagnostic, Severity};
 
 /// Tells of a failure on standard error; answers the exit code for it.
 pub(crate) fn fail(error: &EngineError) -> ExitCode {
     if let EngineError::Dockerfile(faulty) = error {
-        show(&remarks(faulty));
+        show(&diagnostics(faulty));
         if faulty.diagnostics.iter().any(is_check_error) {
             note("note", "a check's remark is an error where `check=error=true` asks for that");
         }
@@ -38,13 +39,6 @@ fn is_check_error(remark: &Diagnostic) -> bool {
 /// Tells something in one line.
 pub(crate) fn note(kind: &str, text: &str) {
     show(&format!("{kind}: {text}\n"));
-}
-
-/// The remarks on a Dockerfile, each with its lines.
-pub(crate) fn remarks(faulty: &Faulty) -> String {
-    let rendered = faulty.diagnostics.iter();
-    let rendered = rendered.map(|one| kiln_frontend::render(one, &faulty.source));
-    rendered.collect::<Vec<_>>().join("\n")
 }
 
 pub(crate) fn show(text: &str) {

@@ -9,7 +9,8 @@ mod refusal;
 mod sources;
 mod steps;
 
-use kiln_frontend::{HistoryEntry, Plan};
+use kiln_engine::Faulty;
+use kiln_frontend::{Check, HistoryEntry, Plan};
 use kiln_image::ImageConfig;
 use serde_json::{Map, Value, json};
 
@@ -32,6 +33,22 @@ pub fn accepted(plan: &Plan) -> Value {
         "history": plan.history.iter().map(entry).collect::<Vec<_>>(),
         "steps": steps::steps(plan),
     }))
+}
+
+/// Adds what the build checks say, `lint`: names with the lines that they speak of, sorted. It stands in plans
+/// and refusals alike, and is left out when they say nothing.
+pub fn add_lint(document: &mut Value, checked: &Faulty) {
+    let checks = checked.diagnostics.iter().filter(|one| Check::of_code(one.code).is_some());
+    let mut lines: Vec<(&str, usize)> = checks
+        .filter_map(|one| {
+            let at = one.line_span()?.start;
+            Some((one.code, checked.source.position(at).0))
+        })
+        .collect();
+    lines.sort_unstable();
+    if !lines.is_empty() {
+        document["lint"] = json!(lines);
+    }
 }
 
 /// Reads the config that base images are taken to have: a config document, or its `config` part alone.

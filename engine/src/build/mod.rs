@@ -22,7 +22,7 @@ use kiln_ir::OpId;
 use kiln_solver::{Cancel, Event, Limits, Narrator, Report, Request, SolveError, solve};
 
 pub use ask::{Answer, Question};
-pub use plan::{Bases, PlanRequest, plan_only};
+pub use plan::{Bases, PlanRequest, check_only, plan_only};
 pub use request::{
     BuildContext, BuildRequest, Definition, DockerfileSource, Parameters, SandboxLimits,
 };

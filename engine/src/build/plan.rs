@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use kiln_frontend::{
-    BuildOptions, FactRequest, Facts, Plan, Planning, ResolvedImage, plan, syntax_diagnostics,
+    BuildOptions, Extent, FactRequest, Facts, Plan, Planning, ResolvedImage, plan,
+    syntax_diagnostics,
 };
 use kiln_image::{ImageConfig, OciDigest, Platform};
 
 use super::definition::{Text, faulty, read_fragment};
 use super::note;
 use super::request::DockerfileSource;
+use crate::error::Faulty;
 use crate::{Engine, EngineError};
 
 /// A plan, as asked for.
@@ -40,14 +42,8 @@ pub enum Bases<'e> {
 /// # Errors
 /// When the Dockerfile cannot be read or built, or a base image cannot be found.
 pub fn plan_only(request: &PlanRequest, bases: &Bases<'_>) -> Result<Plan, EngineError> {
-    let context = context_of(&request.dockerfile);
-    let text = Text::read(&request.dockerfile, &|path| read_fragment(&context, path))?;
-    let options = BuildOptions {
-        target: request.target.clone(),
-        build_args: request.build_args.clone(),
-        build_platform: Platform::host(),
-        ..BuildOptions::new(request.platform.clone())
-    };
+    let text = read(&request.dockerfile)?;
+    let options = options(request);
     if !text.errors.is_empty() {
         return Err(faulty(&text, syntax_diagnostics(&text.errors)));
     }
@@ -61,11 +57,42 @@ pub fn plan_only(request: &PlanRequest, bases: &Bases<'_>) -> Result<Plan, Engin
     }
 }
 
+fn read(dockerfile: &DockerfileSource) -> Result<Text, EngineError> {
+    let context = context_of(dockerfile);
+    Text::read(dockerfile, &|path| read_fragment(&context, path))
+}
+
 /// Where files are that a Dockerfile without a context includes: beside it.
 fn context_of(dockerfile: &DockerfileSource) -> PathBuf {
     match dockerfile {
         DockerfileSource::File(path) => path.parent().map(Path::to_owned).unwrap_or_default(),
         DockerfileSource::Text(_) => PathBuf::from("."),
+    }
+}
+
+/// Checks all stages of a Dockerfile, or those that the target needs; reads no context but for what it
+/// includes. Base images that cannot be found count as images that set nothing.
+///
+/// # Errors
+/// When the Dockerfile cannot be read.
+pub fn check_only(request: &PlanRequest, bases: &Bases<'_>) -> Result<Faulty, EngineError> {
+    let text = read(&request.dockerfile)?;
+    let options = options(request);
+    let mut facts = Facts::new();
+    for wanted in text.check(&options, &facts, Extent::AllStages).unknown {
+        // It is looked up for the plan, too, and missed there.
+        let _unseen = learn(&text, &[wanted], bases, &mut facts);
+    }
+    let remarks = text.check(&options, &facts, Extent::AllStages).remarks;
+    Ok(text.told(remarks))
+}
+
+fn options(request: &PlanRequest) -> BuildOptions {
+    BuildOptions {
+        target: request.target.clone(),
+        build_args: request.build_args.clone(),
+        build_platform: Platform::host(),
+        ..BuildOptions::new(request.platform.clone())
     }
 }
 
@@ -76,16 +103,21 @@ fn learn(
     facts: &mut Facts,
 ) -> Result<(), EngineError> {
     let answer = |FactRequest::ImageConfig { reference, platform, .. }: &FactRequest| match bases {
-        Bases::Assumed(config) => Ok(assumed(reference, config)),
+        Bases::Assumed(config) => Ok(assumed(reference, platform, config)),
         Bases::Found(engine) => engine.find_image(reference, platform, false),
     };
     note(text, wanted, wanted.iter().map(answer).collect(), facts)
 }
 
-/// An image that exists nowhere.
-fn assumed(reference: &str, config: &ImageConfig) -> ResolvedImage {
+/// An image that exists nowhere. One that is for no platform is for the one that is asked for.
+fn assumed(reference: &str, platform: &Platform, config: &ImageConfig) -> ResolvedImage {
     let nothing = OciDigest::of(b"");
     let mut config = config.clone();
+    if config.os.is_empty() && config.architecture.is_empty() {
+        config.os = platform.os().to_owned();
+        config.architecture = platform.architecture().to_owned();
+        config.variant = platform.variant().to_owned();
+    }
     config.rootfs.diff_ids = vec![nothing];
     ResolvedImage {
         manifest: nothing.to_string(),

@@ -64,7 +64,6 @@ fn reach_of(kind: &Kind) -> Reach {
         | Kind::UnclosedPattern
         | Kind::NoVariable
         | Kind::UnknownOperator { .. }
-        | Kind::EmptyVolume
         | Kind::TooDeep { .. } => Reach::Word,
         _ => Reach::Instruction,
     }

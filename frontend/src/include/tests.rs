@@ -89,3 +89,13 @@ fn what_cannot_be_included() {
     let known = [("parts/run", wide.as_str()), ("big", big.as_str())];
     assert!(message(MAIN, &known).contains("more than 16777216 bytes"));
 }
+
+#[test]
+fn positions_are_those_of_the_parser() {
+    let text = "a\n\nbéc\r\n\nd";
+    let source = SourceText::of_file("f", text);
+    for offset in (0..=text.len()).filter(|offset| text.is_char_boundary(*offset)) {
+        assert_eq!(source.position(offset), line_column(text, offset), "{offset}");
+    }
+    assert_eq!(source.position(usize::MAX), line_column(text, text.len()));
+}
