@@ -18,7 +18,7 @@ use crate::environment::Environment;
 use crate::link::{Command, Reference, Stage};
 use crate::lower::{Scope, lower};
 use crate::plan::{SourceEntry, SourceMap};
-use crate::stage::{Effect, Input, StageState, empty_config};
+use crate::stage::{Effect, Ground, Input, StageState, empty_config};
 use crate::stages::Stages;
 use crate::{BuildOptions, Diagnostic, Facts, MAIN_CONTEXT, NamedContext, StepNames};
 
@@ -60,6 +60,11 @@ impl Label {
             origin: Some(self.origin),
             ignore_cache: self.ignore_cache,
         }
+    }
+
+    /// For the vertex that puts what the step made on top of the stage.
+    fn merging(&self) -> VertexMeta {
+        VertexMeta { name: format!("[internal] merging {}", self.name), ..self.meta() }
     }
 
     /// For a vertex that only prepares something for the step.
@@ -168,11 +173,20 @@ impl Builder {
             let target = state.environment.get("TARGETPLATFORM");
             let name = numbers.next(&one_line(instruction), target);
             let label = self.label(name, instruction, span, given);
-            let mut inputs = vec![state.root];
+            let mut inputs = vec![match step.ground {
+                Ground::Stage => state.root,
+                Ground::Scratch => self.scratch(),
+            }];
             for input in step.inputs {
                 inputs.push(self.input(input, &label, given));
             }
-            state.root = self.graph.add(step.op, inputs, label.meta());
+            let done = self.graph.add(step.op, inputs, label.meta());
+            state.root = match step.ground {
+                Ground::Stage => done,
+                Ground::Scratch => {
+                    self.graph.add(Op::Merge, vec![state.root, done], label.merging())
+                }
+            };
         }
         state.apply(changes, created_by, layer);
     }

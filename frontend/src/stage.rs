@@ -52,10 +52,21 @@ pub(crate) struct Effect {
 /// A vertex on top of the stage's filesystem.
 #[derive(Debug)]
 pub(crate) struct Step {
-    /// What is done; its input 0 is the stage's filesystem.
+    /// What is done.
     pub(crate) op: Op,
+    /// What the op's input 0 is.
+    pub(crate) ground: Ground,
     /// Its inputs from index 1 on.
     pub(crate) inputs: Vec<Input>,
+}
+
+/// What a step begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ground {
+    /// The stage's filesystem.
+    Stage,
+    /// Nothing. What comes of it is put on top of the stage's filesystem.
+    Scratch,
 }
 
 /// A filesystem that a step reads.

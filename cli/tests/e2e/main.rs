@@ -13,6 +13,7 @@ mod exchange;
 mod fetching;
 mod identical;
 mod include;
+mod link;
 mod platforms;
 mod reach;
 mod real_input;

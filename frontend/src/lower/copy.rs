@@ -1,8 +1,9 @@
 //! `COPY` and `ADD` of files of a context, a stage or an image, of here documents, and of what is fetched.
 //!
-//! `--link` is taken and changes nothing: the copy is made on top of the stage, as without it. (What it
-//! asks for, that the result does not depend on the layers below, keys by content give anyway; it differs
-//! where the destination holds a symbolic link, which is followed here.)
+//! With `--link` the copy is made on nothing, and the result put on top of the stage: it depends on nothing
+//! below, and replaces a symbolic link where a copy on the stage would follow it. Where the stage has to be
+//! looked at all the same, for the numbers of users and groups that `--chown` names, the copy is made on the
+//! stage; so it is with `--chmod`, as in the reference.
 
 use kiln_grammar::{Add, Copy, FileSource, Files, Span, Word};
 use kiln_ir::{
@@ -13,7 +14,7 @@ use super::Scope;
 use super::remote::{self, Fetching};
 use crate::expand::expand;
 use crate::link::{Reference, resolve};
-use crate::stage::{Effect, Input, Step};
+use crate::stage::{Effect, Ground, Input, Step};
 use crate::{Diagnostic, MAIN_CONTEXT, Rule};
 
 /// Permission bits of a here document's file.
@@ -178,10 +179,23 @@ fn lower_files(
         // Not unpacked, whatever the instruction: the document is what it says.
         copies.push(CopyOp { unpack: false, ..blank_copy(input, path.as_str(), common) });
     }
-    let inputs = inputs.list;
+    let (ground, inputs) = (ground(files, common), inputs.list);
     let actions = copies.into_iter().map(FileAction::Copy).collect();
-    let step = Some(Step { op: Op::File(FileOp { actions }), inputs });
+    let step = Some(Step { op: Op::File(FileOp { actions }), ground, inputs });
     Ok(Effect { created_by: Some(created_by), changes: Vec::new(), step })
+}
+
+/// Whether a copy looks at the stage it is for.
+fn ground(files: &Files, common: &Common) -> Ground {
+    let names_users = common
+        .owner
+        .as_ref()
+        .is_some_and(|(_, OwnerSpec(owner))| !owner.split(':').all(|id| id.parse::<u32>().is_ok()));
+    if files.link && common.mode.is_none() && !names_users {
+        Ground::Scratch
+    } else {
+        Ground::Stage
+    }
 }
 
 /// The step's inputs from index 1 on.

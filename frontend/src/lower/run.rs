@@ -7,7 +7,7 @@ use kiln_ir::{
 };
 
 use super::{Scope, command, device, mount};
-use crate::stage::{Effect, Input, Step};
+use crate::stage::{Effect, Ground, Input, Step};
 use crate::{Diagnostic, Entitlement, Rule};
 
 /// Where a script with an interpreter of its own appears.
@@ -84,7 +84,7 @@ pub(super) fn lower(
         devices,
         extra_hosts: scope.options.run.extra_hosts.clone(),
     };
-    let step = Some(Step { op: Op::Exec(exec), inputs });
+    let step = Some(Step { op: Op::Exec(exec), ground: Ground::Stage, inputs });
     Ok(Effect { created_by: Some(created_by), changes: Vec::new(), step })
 }
 

@@ -5,7 +5,7 @@ use kiln_ir::{FileAction, FileOp, GuestPath, Op, OwnerSpec};
 
 use super::Scope;
 use crate::expand::expand;
-use crate::stage::{Change, Effect, Step};
+use crate::stage::{Change, Effect, Ground, Step};
 use crate::{Diagnostic, Rule};
 
 /// Lowers `WORKDIR`. An empty path is the present directory. The directory belongs to the current user. The
@@ -27,6 +27,7 @@ pub(super) fn lower(workdir: &Workdir, scope: &Scope<'_>) -> Result<Effect, Diag
                 owner: (!user.is_empty()).then(|| OwnerSpec(user.clone())),
             }],
         }),
+        ground: Ground::Stage,
         inputs: Vec::new(),
     });
     let created_by = Some(format!("WORKDIR {text}"));
