@@ -19,5 +19,5 @@ pub use key::CacheKey;
 pub use record::{BlobRef, LayerRef, Record, RecordStore, Snapshot};
 pub use store::{
     ActionLock, BlobWriter, CacheMountGuard, CacheMountSpec, DiskStore, ImageRow, MemStore,
-    RemoteRow, RepositoryGuard, Store, StoredBlob,
+    RemoteRow, RepositoryGuard, Store, StoredBlob, check, gc,
 };

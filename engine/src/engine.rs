@@ -43,7 +43,7 @@ impl Engine {
     /// When the store cannot be opened or the settings of a registry cannot be used.
     pub fn open(config: EngineConfig) -> Result<Self, EngineError> {
         let store = Store::open(&config.root)?;
-        let layers = LayerStore::new(store.layers_dir(), store.staging_dir().to_owned());
+        let layers = store.layers();
         Ok(Self {
             settings: config.settings,
             registry: OnceLock::new(),
@@ -55,7 +55,7 @@ impl Engine {
     }
 
     /// Whether anything was stored that a crash of the machine could still undo; see
-    /// [`Engine::mark_durable`].
+    /// [`Engine::settle`].
     #[must_use]
     pub fn has_published(&self) -> bool {
         self.store.has_published()
@@ -75,21 +75,6 @@ impl Engine {
     #[must_use]
     pub fn root(&self) -> &Path {
         self.store.root()
-    }
-
-    /// Makes all that the store at `root` holds survive a crash of the machine. Waits for the disk; does
-    /// nothing where there is no store.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub fn mark_durable(root: &Path) -> Result<(), EngineError> {
-        // A store that was deleted meanwhile is not to come back.
-        if !root.join("kiln.db").is_file() {
-            return Ok(());
-        }
-        let store = Store::open(root)?;
-        store.mark_durable()?;
-        Ok(store.close()?)
     }
 
     /// The client of all registries.

@@ -15,6 +15,7 @@ mod remote;
 mod runner;
 mod secrets;
 mod settings;
+mod upkeep;
 
 pub use build::{
     Answer, Bases, BuildContext, BuildRequest, Built, BuiltImage, Definition, DockerfileSource,
@@ -25,6 +26,7 @@ pub use engine::{Engine, EngineConfig};
 pub use error::{EngineError, ErrorKind, FailedStep, Faulty, MissingImage, Place};
 pub use export::{Destination, Output, PlatformSplit};
 pub use images::{InspectedImage, ListedImage};
+pub use kiln_cache::{check, gc};
 pub use kiln_executor::{Resource, ResourceLimit, helper_main, userns};
 pub use kiln_frontend::{Entitlement, RunOptions};
 pub use kiln_image::{ImageRef, Platform};
@@ -33,4 +35,4 @@ pub use load::LoadedImage;
 pub use remote::RemoteError;
 pub use runner::Failed;
 pub use secrets::SecretSource;
-pub use settings::Settings;
+pub use settings::{Amount, AmountError, GcSettings, Settings};

@@ -1,10 +1,11 @@
-//! `kiln.toml`: how registries are reached, and where devices are described.
+//! `kiln.toml`: how registries are reached, where devices are described, and how large the store may grow.
 //!
 //! The first file that exists counts: the one the caller names, `$XDG_CONFIG_HOME/kiln/kiln.toml`
 //! (`~/.config` where the variable is unset), `/etc/kiln/kiln.toml`. The form of the tables is
 //! that of BuildKit's `buildkitd.toml`.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::{env, fs, io};
 
 use kiln_registry::RegistryConfig;
@@ -23,6 +24,95 @@ pub struct Settings {
     /// Devices for `RUN --device`.
     #[serde(default)]
     pub cdi: DeviceSettings,
+    /// How large the store may grow.
+    #[serde(default)]
+    pub gc: GcSettings,
+}
+
+/// `[gc]`: what is collected after a build that stored something. The defaults are BuildKit's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct GcSettings {
+    /// Whether anything is.
+    pub enabled: bool,
+    /// The most that stays besides images with a name: 60 % of the filesystem.
+    pub max: Amount,
+    /// What stays in any case: 10 %.
+    pub reserved: Amount,
+    /// What should be free on the filesystem: 20 %.
+    pub min_free: Amount,
+}
+
+impl Default for GcSettings {
+    fn default() -> Self {
+        let percent = Amount::Percent;
+        Self { enabled: true, max: percent(60), reserved: percent(10), min_free: percent(20) }
+    }
+}
+
+/// An amount of disk space: `20GB`, `512MiB`, `60%`, or bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "AmountText")]
+pub enum Amount {
+    /// Bytes.
+    Bytes(u64),
+    /// Hundredths of the store's filesystem.
+    Percent(u8),
+}
+
+/// An amount as it is written.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum AmountText {
+    Number(u64),
+    Text(String),
+}
+
+impl TryFrom<AmountText> for Amount {
+    type Error = AmountError;
+
+    fn try_from(text: AmountText) -> Result<Self, AmountError> {
+        match text {
+            AmountText::Number(bytes) => Ok(Self::Bytes(bytes)),
+            AmountText::Text(text) => text.parse(),
+        }
+    }
+}
+
+/// A text that is no amount.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is no amount of disk space; write it as `20GB`, `512MiB`, `60%` or in bytes")]
+pub struct AmountError {
+    text: String,
+}
+
+impl FromStr for Amount {
+    type Err = AmountError;
+
+    fn from_str(text: &str) -> Result<Self, AmountError> {
+        let none = || AmountError { text: text.to_owned() };
+        let lower = text.trim().to_ascii_lowercase();
+        let end = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
+        let (number, unit) = lower.split_at(end);
+        let unit = unit.trim();
+        if unit == "%" {
+            let percent = number.parse().ok().filter(|percent| *percent <= 100);
+            return percent.map(Self::Percent).ok_or_else(none);
+        }
+        let (prefix, base) = match unit.strip_suffix("ib") {
+            Some(prefix) => (prefix, 1024_u64),
+            None => (unit.strip_suffix('b').unwrap_or(unit), 1000),
+        };
+        let power = ["", "k", "m", "g", "t", "p"].iter().position(|known| *known == prefix);
+        let power = power.and_then(|power| u32::try_from(power).ok()).ok_or_else(none)?;
+        let scale = base.pow(power);
+        // Parts of a unit are exact to the thousandth.
+        let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+        let whole: u64 = whole.parse().map_err(|_| none())?;
+        let part: u64 = format!("{part:0<3.3}").parse().map_err(|_| none())?;
+        let bytes = whole.checked_mul(scale).and_then(|b| b.checked_add(scale / 1000 * part));
+        bytes.map(Self::Bytes).ok_or_else(none)
+    }
 }
 
 impl Settings {
@@ -102,6 +192,23 @@ mod tests {
         assert_eq!(parse("").unwrap().cdi.spec_dirs[0], Path::new("/etc/cdi"));
         let cdi = parse("[cdi]\nspecDirs = [\"/d\"]\nautoAllowed = [\"v/c\"]\n").unwrap().cdi;
         assert_eq!((cdi.spec_dirs, cdi.auto_allowed), (vec!["/d".into()], vec!["v/c".to_owned()]));
+    }
+
+    #[test]
+    fn amounts_of_disk_space() {
+        let gc = parse("[gc]\nmax = \"1.5GB\"\nmin-free = \"5%\"\nreserved = 7\n").unwrap().gc;
+        let (max, free) = (Amount::Bytes(1_500_000_000), Amount::Percent(5));
+        let reserved = Amount::Bytes(7);
+        assert_eq!(gc, GcSettings { enabled: true, max, reserved, min_free: free });
+        assert_eq!(parse("").unwrap().gc, GcSettings::default());
+        for (text, bytes) in [("0", 0), ("20 GB", 20_000_000_000), ("2GiB", 2 << 30), ("3k", 3000)]
+        {
+            assert_eq!(text.parse(), Ok(Amount::Bytes(bytes)), "{text}");
+        }
+        for text in ["", "GB", "-1", "101%", "1.5%", "1XB", "99999999999PB", "1..5GB"] {
+            assert!(text.parse::<Amount>().is_err(), "{text}");
+        }
+        assert!(parse("[gc]\nmax = \"much\"\n").is_err());
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(super) fn commit_upper(
     repairs.restore_times_of(&found);
     let manifest = Manifest::new(found.into_iter().map(|scanned| scanned.entry).collect())?;
     let digest = manifest.digest();
-    if store.has_whole(&digest) {
+    if store.has_whole(&digest)? {
         return Ok(digest);
     }
     repairs.apply(&upper)?;

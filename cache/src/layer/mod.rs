@@ -17,6 +17,7 @@ mod remove;
 mod scan;
 mod staging;
 mod sweeper;
+mod verify;
 mod writer;
 
 use std::collections::HashMap;
@@ -37,6 +38,7 @@ use sweeper::Sweeper;
 pub use writer::{LayerWriter, NewFile};
 
 use crate::CacheError;
+use crate::store::Claims;
 use crate::tree::Manifest;
 
 /// The layers of a store. Clones share one cache of manifests.
@@ -50,18 +52,31 @@ struct Inner {
     manifests: Mutex<HashMap<Digest, Arc<Manifest>>>,
     next_staging: AtomicU64,
     sweeper: Arc<Sweeper>,
+    /// Where what is used is written down; nothing where nobody collects.
+    claims: Option<Arc<Claims>>,
 }
 
 impl LayerStore {
     /// Uses two existing directories of one filesystem: one for layers, one for what is being made.
+    /// Nobody collects them.
     #[must_use]
     pub fn new(layers: PathBuf, staging: PathBuf) -> Self {
+        Self::with(layers, staging, None)
+    }
+
+    /// As [`Self::new`], for directories that are collected.
+    pub(crate) fn claiming(layers: PathBuf, staging: PathBuf, claims: &Arc<Claims>) -> Self {
+        Self::with(layers, staging, Some(Arc::clone(claims)))
+    }
+
+    fn with(layers: PathBuf, staging: PathBuf, claims: Option<Arc<Claims>>) -> Self {
         Self(Arc::new(Inner {
             layers,
             staging,
             manifests: Mutex::default(),
             next_staging: AtomicU64::new(0),
             sweeper: Arc::default(),
+            claims,
         }))
     }
 
@@ -71,10 +86,17 @@ impl LayerStore {
         self.dir(layer).join("fs")
     }
 
-    /// Whether the layer is there.
-    #[must_use]
-    pub fn contains(&self, layer: &Digest) -> bool {
-        self.dir(layer).join("manifest").exists()
+    /// Whether the layer is there. If it is, no collection takes it as long as this process has the
+    /// store open.
+    ///
+    /// # Errors
+    /// When the use of the layer cannot be written down.
+    pub fn contains(&self, layer: &Digest) -> Result<bool, CacheError> {
+        let look = || self.dir(layer).join("manifest").exists();
+        match &self.0.claims {
+            Some(claims) => claims.claim(layer.as_bytes(), look),
+            None => Ok(look()),
+        }
     }
 
     /// The layer's manifest, from memory if it was read or written before.
@@ -167,7 +189,8 @@ impl LayerStore {
     /// damaged, as after a loss of power.
     fn publish(&self, staging: Staging, manifest: Manifest) -> Result<Digest, CacheError> {
         let digest = manifest.digest();
-        if self.has_whole(&digest) {
+        // Claimed before it has its name: nobody takes it between the two.
+        if self.has_whole(&digest)? {
             return Ok(digest);
         }
         let path = staging.layer().join("manifest");
@@ -176,9 +199,10 @@ impl LayerStore {
         let renamed = fs::rename(staging.layer(), &name);
         match renamed {
             Ok(()) => {}
-            Err(error) if is_taken(&error) && self.has_whole(&digest) => {}
             Err(error) if is_taken(&error) => {
-                self.replace_damaged(&staging, &digest)?;
+                if !self.has_whole(&digest)? {
+                    self.replace_damaged(&staging, &digest)?;
+                }
             }
             Err(error) => return Err(CacheError::io("name the layer", &name)(error)),
         }
@@ -194,8 +218,8 @@ impl LayerStore {
     }
 
     /// Whether the layer is there with a manifest that can be read; its files are not looked at.
-    fn has_whole(&self, layer: &Digest) -> bool {
-        self.contains(layer) && self.manifest(layer).is_ok()
+    fn has_whole(&self, layer: &Digest) -> Result<bool, CacheError> {
+        Ok(self.contains(layer)? && self.manifest(layer).is_ok())
     }
 }
 

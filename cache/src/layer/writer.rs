@@ -371,7 +371,7 @@ impl LayerWriter {
         self.spell_out_opaque_root()?;
         let manifest = self.manifest()?;
         let digest = manifest.digest();
-        if !self.store.has_whole(&digest) {
+        if !self.store.has_whole(&digest)? {
             let dirs: Vec<_> =
                 self.slots.iter().filter(|slot| matches!(slot.1.node, Node::Dir { .. })).collect();
             let finish = |dir: &(&Vec<u8>, &Slot)| self.finish_dir(dir.0, dir.1);

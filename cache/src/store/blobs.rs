@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use rusqlite::params;
 use sha2::{Digest as _, Sha256};
 
+use super::claims::blob_thing;
 use super::{Store, create_directory, signed};
 use crate::CacheError;
 
@@ -37,13 +38,15 @@ impl Store {
         Ok(self.blobs_dir().join(digits(digest)?))
     }
 
-    /// Whether the blob is here.
+    /// Whether the blob is here. If it is, no collection takes it as long as this process has the store
+    /// open; the same goes for a blob that was opened or written.
     ///
     /// # Errors
     /// When the text is not a digest, or the file cannot be looked at.
     pub fn has_blob(&self, digest: &str) -> Result<bool, CacheError> {
         let path = self.blob_path(digest)?;
-        path.try_exists().map_err(CacheError::io("look for the blob", &path))
+        let found = self.claims.claim(&blob_thing(digest)?, || path.try_exists())?;
+        found.map_err(CacheError::io("look for the blob", &path))
     }
 
     /// Opens the blob, if it is here.
@@ -52,7 +55,7 @@ impl Store {
     /// When the text is not a digest, or the file cannot be opened.
     pub fn open_blob(&self, digest: &str) -> Result<Option<File>, CacheError> {
         let path = self.blob_path(digest)?;
-        match File::open(&path) {
+        match self.claims.claim(&blob_thing(digest)?, || File::open(&path))? {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(CacheError::io("open the blob", &path)(error)),
@@ -176,7 +179,10 @@ impl<'store> BlobWriter<'store> {
             }
         }
         let path = self.store.blob_path(&found)?;
-        std::fs::rename(&self.path, &path).map_err(CacheError::io("put in place", &path))?;
+        // Claimed before it has its name: nobody takes it before something points to it.
+        let renamed =
+            self.store.claims.claim(&blob_thing(&found)?, || std::fs::rename(&self.path, &path))?;
+        renamed.map_err(CacheError::io("put in place", &path))?;
         self.store.db.publish("note a blob", |transaction, epoch| {
             transaction
                 .prepare_cached("INSERT OR REPLACE INTO blobs VALUES (?1, ?2, ?3)")?

@@ -77,6 +77,26 @@ impl Db {
         transact(&mut connection, run).map_err(sql(step, &self.inner.path))
     }
 
+    /// As [`Self::write`], for a transaction that needs more than SQL; what the closure returns lives
+    /// until after the commit. The closure must not use this handle.
+    pub(super) fn write_with<T>(
+        &self,
+        step: &'static str,
+        run: impl FnOnce(&Transaction<'_>) -> Result<T, CacheError>,
+    ) -> Result<T, CacheError> {
+        let mut connection = self.connection();
+        let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let transaction = begun.map_err(self.failed(step))?;
+        let value = run(&transaction)?;
+        transaction.commit().map_err(self.failed(step))?;
+        Ok(value)
+    }
+
+    /// Makes the adapter for `map_err` inside [`Self::write_with`].
+    pub(super) fn failed(&self, step: &'static str) -> impl FnOnce(rusqlite::Error) -> CacheError {
+        sql(step, &self.inner.path)
+    }
+
     /// As [`Self::write`], for rows that point to files and so carry an epoch (the closure's second
     /// argument) until they are marked durable.
     pub(super) fn publish<T>(

@@ -97,6 +97,14 @@ impl Store {
         self.db.read("list the images", list)
     }
 
+    /// Whether the index lists the images, as far as nobody is just changing it.
+    pub(super) fn index_is_right(&self) -> Result<bool, CacheError> {
+        let path = self.locks_dir().join("index");
+        let _lock = FileLock::wait(&path, "the index of images", &|| false)?;
+        let found = std::fs::read(self.root.join("oci/index.json")).unwrap_or_default();
+        Ok(found == encode_index(&self.images()?).as_bytes())
+    }
+
     /// Writes the index if it lags behind.
     pub(super) fn refresh_index(&self) -> Result<(), CacheError> {
         self.change_images(|| Ok(()))

@@ -94,6 +94,11 @@ pub(super) struct Rubbish {
 }
 
 impl Rubbish {
+    /// Its name.
+    pub(super) fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// Something in this process's own staging directory.
     pub(super) fn own(path: PathBuf) -> Self {
         Self { path, _lock: None }
@@ -137,7 +142,8 @@ pub(super) fn delete_in_background(rubbish: Vec<Rubbish>) -> Option<JoinHandle<(
     std::thread::Builder::new().name("kiln-sweep".to_owned()).spawn(sweep).ok()
 }
 
-fn delete(rubbish: &Rubbish) -> Result<(), CacheError> {
+/// Deletes at once.
+pub(super) fn delete(rubbish: &Rubbish) -> Result<(), CacheError> {
     let path = &rubbish.path;
     match std::fs::symlink_metadata(path) {
         Ok(meta) if meta.is_dir() => remove_tree(path),

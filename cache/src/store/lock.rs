@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::CacheError;
 
@@ -26,14 +26,22 @@ pub(super) enum Sharing {
 /// A held lock; the file stays when it is let go.
 #[derive(Debug)]
 pub(super) struct FileLock {
-    _file: File,
+    file: File,
 }
 
 impl FileLock {
     /// Takes the lock if nobody is in the way.
     pub(super) fn attempt(path: &Path, sharing: Sharing) -> Result<Option<Self>, CacheError> {
         let file = open(path)?;
-        Ok(attempt(&file, path, sharing)?.then_some(Self { _file: file }))
+        Ok(attempt(&file, path, sharing)?.then_some(Self { file }))
+    }
+
+    /// Notes in the time of the lock's file that it was taken now.
+    pub(super) fn touch(&self) {
+        if let Err(error) = self.file.set_modified(SystemTime::now()) {
+            // It counts as unused for longer than it is.
+            tracing::debug!(%error, "the time of a lock is not noted");
+        }
     }
 
     /// Waits for the lock, for oneself alone. `what` names it when the wait is cancelled.

@@ -9,7 +9,7 @@
 //! | `oci/` | an OCI image layout: `oci-layout`, `index.json`, `blobs/sha256/` |
 //! | `layers/<digest>/` | layers by content |
 //! | `mounts/<name>/` | cache mounts; see [`mounts`] |
-//! | `staging/<lease>/` | what a process is making; see [`lease`] |
+//! | `staging/<lease>/` | what a process is making, and `uses`: what it uses; see [`lease`], [`claims`] |
 //! | `builds/<id>/` | what is kept of each build |
 //! | `contexts/` | what is remembered of build contexts' files, one file each |
 //! | `locks/` | files that are locked, and hold nothing |
@@ -20,8 +20,11 @@
 //! one machine and a local filesystem. Absent: when anything runs, and what any of it means.
 
 mod blobs;
+pub mod check;
+mod claims;
 mod db;
 mod durable;
+pub mod gc;
 mod images;
 mod lease;
 mod lock;
@@ -35,7 +38,9 @@ mod schema;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use blobs::{BlobWriter, StoredBlob};
 pub use images::ImageRow;
@@ -43,7 +48,10 @@ pub use mounts::{CacheMountGuard, CacheMountSpec};
 pub use records::{ActionLock, DiskStore, MemStore};
 pub use remotes::{RemoteRow, RepositoryGuard};
 
+pub(crate) use claims::{Claims, Thing};
+
 use crate::CacheError;
+use crate::layer::LayerStore;
 use db::Db;
 use lease::Lease;
 
@@ -53,6 +61,7 @@ pub struct Store {
     root: PathBuf,
     db: Db,
     lease: Lease,
+    claims: Arc<Claims>,
     /// Deletes what dead processes left; joined when the store is closed.
     sweeper: Option<JoinHandle<()>>,
 }
@@ -71,7 +80,8 @@ impl Store {
         }
         let lease = Lease::take(&at("staging"))?;
         let db = schema::open(&at("kiln.db"), &at("locks"), &lease)?;
-        let mut store = Self { root, db, lease, sweeper: None };
+        let claims = Arc::new(Claims::open(&at("locks/gc"), lease.dir())?);
+        let mut store = Self { root, db, lease, claims, sweeper: None };
         store.ensure_layout()?;
         let mut rubbish = lease::dead(&store.root.join("staging"))?;
         store.settle(&mut rubbish)?;
@@ -127,6 +137,12 @@ impl Store {
         self.root.join("builds")
     }
 
+    /// Where what is remembered of build contexts is, one file each; made when there is something.
+    #[must_use]
+    pub fn contexts_dir(&self) -> PathBuf {
+        self.root.join("contexts")
+    }
+
     /// The OCI image layout.
     #[must_use]
     pub fn oci_dir(&self) -> PathBuf {
@@ -137,6 +153,12 @@ impl Store {
     #[must_use]
     pub fn records(&self) -> DiskStore {
         DiskStore::new(self.db.clone(), &self.locks_dir())
+    }
+
+    /// The layers, as this process uses them: what it finds there stays until it lets go of the store.
+    #[must_use]
+    pub fn layers(&self) -> LayerStore {
+        LayerStore::claiming(self.layers_dir(), self.staging_dir().to_owned(), &self.claims)
     }
 
     /// Lets go of the store: deletes what this process was making, and waits for the sweep of what
@@ -158,6 +180,10 @@ impl Store {
     fn locks_dir(&self) -> PathBuf {
         self.root.join("locks")
     }
+
+    fn gate(&self) -> PathBuf {
+        self.root.join("locks/gc")
+    }
 }
 
 impl Drop for Store {
@@ -175,6 +201,12 @@ fn create_directory(path: &Path) -> Result<(), CacheError> {
         .mode(0o700)
         .create(path)
         .map_err(CacheError::io("create the directory", path))
+}
+
+/// The time, in milliseconds since 1970.
+fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A number of bytes or milliseconds as SQLite keeps it.

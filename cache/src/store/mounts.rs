@@ -3,18 +3,21 @@
 //! `mounts/<name>/` is one cache; the name is a hash of its id, and the file `id` in it holds the id itself.
 //! In it lie slots `0`, `1`, …, each a directory that a sandbox sees, and `0.lock`, `1.lock`, … beside them,
 //! which no sandbox sees: a command that locks its cache directory must not meet Kiln's own locks. Slot 0
-//! is the one that everybody wants; the others are for whoever may not share it and does not wait. A slot
+//! is the one that everybody wants; the others are for whoever may not share it and does not wait. The time
+//! of its lock's file says when a slot was last taken. A slot
 //! appears with its owner, mode and first contents, by rename. What commands leave in it is theirs.
 
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use kiln_ir::{CacheSharing, Digest};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
+use super::claims::Closed;
 use super::lock::{FileLock, Sharing, poll};
 use super::{Store, create_directory};
 use crate::CacheError;
@@ -67,8 +70,15 @@ impl Store {
         seed: &mut dyn FnMut(&Path) -> io::Result<()>,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<CacheMountGuard, CacheError> {
-        let cache = self.cache_dir(&spec.id)?;
-        let (slot, lock) = take_slot(&cache, spec.sharing, cancelled)?;
+        let cache = self.mounts_dir().join(mount_name(&spec.id));
+        // A collection takes a cache only when all its slots are free, and meanwhile nobody tries one.
+        let (slot, lock) = take_slot(spec.sharing, cancelled, &|slot, sharing| {
+            self.claims.undisturbed(|| {
+                self.make_cache(&cache, &spec.id)?;
+                FileLock::attempt(&cache.join(format!("{slot}.lock")), sharing)
+            })?
+        })?;
+        lock.touch();
         let path = cache.join(slot.to_string());
         if !path.is_dir() {
             self.make_slot(&path, spec, seed)?;
@@ -76,18 +86,16 @@ impl Store {
         Ok(CacheMountGuard { path, _lock: lock })
     }
 
-    /// The cache's own directory, with its id written down.
-    fn cache_dir(&self, id: &str) -> Result<PathBuf, CacheError> {
-        let name = &Digest::of(id.as_bytes()).to_string()[..32];
-        let cache = self.mounts_dir().join(name);
+    /// Makes the cache's own directory, with its id written down, unless it is there.
+    fn make_cache(&self, cache: &Path, id: &str) -> Result<(), CacheError> {
         if !cache.is_dir() {
             let staged = self.lease.fresh_path("cache");
             create_directory(&staged)?;
             let written = staged.join("id");
             std::fs::write(&written, id).map_err(CacheError::io("write", &written))?;
-            put_in_place(&staged, &cache)?;
+            put_in_place(&staged, cache)?;
         }
-        Ok(cache)
+        Ok(())
     }
 
     fn make_slot(
@@ -114,16 +122,53 @@ fn put_in_place(staged: &Path, path: &Path) -> Result<(), CacheError> {
     }
 }
 
-/// Locks the first slot that the mode allows.
+/// The id that a cache's directory has written down.
+pub(super) fn read_mount_id(cache: &Path) -> String {
+    std::fs::read_to_string(cache.join("id")).unwrap_or_default()
+}
+
+/// The locks of a cache's slots that exist.
+fn slot_locks(cache: &Path) -> Vec<PathBuf> {
+    let path = |slot: u32| cache.join(format!("{slot}.lock"));
+    (0..).map(path).take_while(|path| path.exists()).collect()
+}
+
+/// When a slot of the cache was last taken, in milliseconds since 1970.
+pub(super) fn taken_at_ms(cache: &Path) -> i64 {
+    let locks = slot_locks(cache);
+    locks.iter().map(|lock| modified_ms(lock)).max().unwrap_or_else(|| modified_ms(cache))
+}
+
+/// Whether anybody has a slot of the cache. Nobody takes one while the gate is closed.
+pub(super) fn is_taken(cache: &Path, _closed: &Closed) -> Result<bool, CacheError> {
+    for lock in slot_locks(cache) {
+        if FileLock::attempt(&lock, Sharing::Exclusive)?.is_none() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// When a file or directory changed, in milliseconds since 1970; 0 when that cannot be told.
+pub(super) fn modified_ms(path: &Path) -> i64 {
+    let modified = std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let since = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    since.and_then(|since| i64::try_from(since.as_millis()).ok()).unwrap_or(0)
+}
+
+/// The name of a cache's directory.
+pub(super) fn mount_name(id: &str) -> String {
+    Digest::of(id.as_bytes()).to_string()[..32].to_owned()
+}
+
+/// Locks the first slot that the mode allows; `lock` tries to lock one.
 fn take_slot(
-    cache: &Path,
     sharing: CacheSharing,
     cancelled: &dyn Fn() -> bool,
+    lock: &dyn Fn(u32, Sharing) -> Result<Option<FileLock>, CacheError>,
 ) -> Result<(u32, FileLock), CacheError> {
-    let attempt = |slot: u32, sharing| {
-        FileLock::attempt(&cache.join(format!("{slot}.lock")), sharing)
-            .map(|lock| lock.map(|lock| (slot, lock)))
-    };
+    let attempt =
+        |slot: u32, sharing| lock(slot, sharing).map(|held| held.map(|held| (slot, held)));
     let sharing = match sharing {
         CacheSharing::Locked => {
             return poll("a cache mount", cancelled, || attempt(0, Sharing::Exclusive));

@@ -6,14 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kiln_ir::Digest;
 use rusqlite::types::Type;
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
+use super::claims::blob_thing;
 use super::db::Db;
 use super::lock::{PassingLock, poll};
-use super::{signed, unsigned};
+use super::{now_ms, signed, unsigned};
 use crate::{BlobRef, CacheError, CacheKey, LayerRef, Record, RecordStore};
 
+/// A record that was noted as taken within this time is not noted again.
+const NOTED_MS: i64 = 60_000;
 /// What a wait for an action is called.
 const ACTION: &str = "another build that runs the same step";
 
@@ -22,11 +25,34 @@ const ACTION: &str = "another build that runs the same step";
 pub struct DiskStore {
     db: Db,
     locks: PathBuf,
+    /// Records that were taken and that the database believes to be long unused.
+    taken: Arc<Mutex<BTreeSet<CacheKey>>>,
 }
 
 impl DiskStore {
     pub(super) fn new(db: Db, locks: &Path) -> Self {
-        Self { db, locks: locks.to_owned() }
+        Self { db, locks: locks.to_owned(), taken: Arc::default() }
+    }
+
+    /// Notes that the records that were found are in use today. Once, at the end of a build: nothing is
+    /// written when each was noted within the last minute.
+    ///
+    /// # Errors
+    /// When the database cannot be written; nothing is wrong then, but the records seem less used.
+    pub fn note_taken(&self) -> Result<(), CacheError> {
+        let taken = std::mem::take(&mut *enter(&self.taken));
+        if taken.is_empty() {
+            return Ok(());
+        }
+        self.db.write("note which records were taken", |transaction| {
+            let mut note =
+                transaction.prepare_cached("UPDATE records SET used_ms = ?2 WHERE key = ?1")?;
+            let now = now_ms();
+            for key in &taken {
+                note.execute(params![key.digest().as_bytes(), now])?;
+            }
+            Ok(())
+        })
     }
 }
 
@@ -35,10 +61,12 @@ impl RecordStore for DiskStore {
         let found = self.db.read("read a record", |connection| {
             connection
                 .prepare_cached(
-                    "SELECT layers, created_ms, duration_ms, size_bytes, name
+                    "SELECT layers, created_ms, duration_ms, size_bytes, name, used_ms
                      FROM records WHERE key = ?1",
                 )?
-                .query_row([key.digest().as_bytes()], decode)
+                .query_row([key.digest().as_bytes()], |row| {
+                    Ok((decode(row)?, row.get::<_, i64>(5)?))
+                })
                 .optional()
         });
         match found {
@@ -48,22 +76,29 @@ impl RecordStore for DiskStore {
                 tracing::warn!(%key, "a record makes no sense and is passed over");
                 Ok(None)
             }
-            other => other,
+            other => Ok(other?.map(|(record, used_ms)| {
+                if used_ms < now_ms() - NOTED_MS {
+                    enter(&self.taken).insert(*key);
+                }
+                record
+            })),
         }
     }
 
     fn put(&self, key: &CacheKey, record: &Record) -> Result<(), CacheError> {
         self.db.publish("write a record", |transaction, epoch| {
             let mut layer = transaction.prepare_cached(
-                "INSERT INTO layers VALUES (?1, ?2) ON CONFLICT DO UPDATE SET epoch = ?2",
+                "INSERT INTO layers VALUES (?1, ?2, NULL)
+                 ON CONFLICT DO UPDATE SET epoch = ?2",
             )?;
             for LayerRef { digest, blob: _ } in &record.layers {
                 // Also a layer known before: its directory may have gone and been made again.
                 layer.execute(params![digest.as_bytes(), epoch])?;
             }
+            note_needs(transaction, key, record)?;
             transaction
                 .prepare_cached(
-                    "INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                    "INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                 )?
                 .execute(params![
                     key.digest().as_bytes(),
@@ -72,7 +107,8 @@ impl RecordStore for DiskStore {
                     signed(record.duration_ms),
                     signed(record.size_bytes),
                     record.name,
-                    epoch
+                    epoch,
+                    now_ms()
                 ])?;
             Ok(())
         })
@@ -82,6 +118,25 @@ impl RecordStore for DiskStore {
         let path = self.locks.join(key.to_string());
         PassingLock::wait(&path, ACTION, cancelled).map(|lock| ActionLock(Held::File(lock)))
     }
+}
+
+/// Writes down what a record needs, in place of what an earlier one of its key did.
+fn note_needs(
+    transaction: &Transaction<'_>,
+    key: &CacheKey,
+    record: &Record,
+) -> rusqlite::Result<()> {
+    let key = key.digest();
+    transaction.prepare_cached("DELETE FROM needs WHERE key = ?1")?.execute([key.as_bytes()])?;
+    let mut need = transaction.prepare_cached("INSERT OR IGNORE INTO needs VALUES (?1, ?2)")?;
+    for LayerRef { digest, blob } in &record.layers {
+        need.execute([key.as_bytes(), digest.as_bytes()])?;
+        // What is no digest is no blob of this store's either.
+        if let Some(thing) = blob.as_ref().and_then(|blob| blob_thing(&blob.digest).ok()) {
+            need.execute([key.as_bytes(), &thing])?;
+        }
+    }
+    Ok(())
 }
 
 /// Records of one process, for tests and for builds without a store.

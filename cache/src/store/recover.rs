@@ -106,7 +106,7 @@ impl Store {
     }
 
     /// Whether a manifest and everything that it names directly is here.
-    fn is_whole(&self, manifest: &str) -> Result<bool, CacheError> {
+    pub(super) fn is_whole(&self, manifest: &str) -> Result<bool, CacheError> {
         let bytes = match self.read_blob(manifest, MANIFEST_LIMIT_BYTES) {
             Ok(bytes) => bytes,
             Err(CacheError::MissingBlob { .. } | CacheError::BlobSize { .. }) => return Ok(false),
@@ -145,6 +145,7 @@ fn drop_rows(
             [],
         )?;
     }
+    transaction.execute("DELETE FROM needs WHERE key NOT IN (SELECT key FROM records)", [])?;
     let mut layers = transaction.prepare("SELECT digest FROM layers")?;
     let layers = layers.query_map([], |row| row.get(0).map(Digest::from_bytes))?;
     let mut blobs = transaction.prepare("SELECT digest FROM blobs")?;
@@ -153,7 +154,7 @@ fn drop_rows(
 }
 
 /// The names in a directory that are text; others are not ours.
-fn names(dir: &Path) -> Result<Vec<String>, CacheError> {
+pub(super) fn names(dir: &Path) -> Result<Vec<String>, CacheError> {
     let entries = std::fs::read_dir(dir).map_err(CacheError::io("list the directory", dir))?;
     let mut names = Vec::new();
     for entry in entries {

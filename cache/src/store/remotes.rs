@@ -4,15 +4,15 @@
 //! by now. Like a memo it carries no epoch: whoever uses it asks the server whether it still holds.
 //!
 //! `git/<name>/` is a bare repository of everything that was fetched from one remote; the name is a hash of the
-//! remote. Whoever uses it holds its lock, so that two processes do not write to it at once. Nothing removes
-//! old objects yet.
+//! remote. Whoever uses it holds its lock, so that two processes do not write to it at once. Objects
+//! that nothing needs stay; a repository that was not used for long is collected whole.
 
 use std::path::{Path, PathBuf};
 
 use kiln_ir::Digest;
 use rusqlite::{OptionalExtension, params};
 
-use super::lock::FileLock;
+use super::lock::{FileLock, Sharing, poll};
 use super::{Store, create_directory};
 use crate::CacheError;
 
@@ -95,10 +95,27 @@ impl Store {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<RepositoryGuard, CacheError> {
         let name = &Digest::of(remote.as_bytes()).to_string()[..32];
-        let lock = self.locks_dir().join(format!("git-{name}"));
-        let lock = FileLock::wait(&lock, "a repository that another build uses", cancelled)?;
-        let path = self.root().join("git").join(name);
+        let lock = self.repository_lock(name);
+        // With the gate open: a collection that found the lock free renames before anyone takes it.
+        let lock = poll("a repository that another build uses", cancelled, || {
+            self.claims.undisturbed(|| FileLock::attempt(&lock, Sharing::Exclusive))?
+        })?;
+        let path = self.repositories_dir().join(name);
         create_directory(&path)?;
         Ok(RepositoryGuard { path, _lock: lock })
+    }
+
+    /// Where repositories are, one directory for each remote; made when there is one.
+    pub(super) fn repositories_dir(&self) -> PathBuf {
+        self.root().join("git")
+    }
+
+    /// Whether nobody has the repository of this name just now.
+    pub(super) fn is_repository_free(&self, name: &str) -> Result<bool, CacheError> {
+        Ok(FileLock::attempt(&self.repository_lock(name), Sharing::Exclusive)?.is_some())
+    }
+
+    fn repository_lock(&self, name: &str) -> PathBuf {
+        self.locks_dir().join(format!("git-{name}"))
     }
 }

@@ -89,6 +89,31 @@ const MIGRATIONS: &[&str] = &["
         last_modified TEXT,
         layer BLOB NOT NULL
     ) STRICT, WITHOUT ROWID;
+", "
+    -- For collections. When a record was last taken, to the minute.
+    ALTER TABLE records ADD COLUMN used_ms INTEGER NOT NULL DEFAULT 0;
+    UPDATE records SET used_ms = created_ms;
+    -- What a layer's directory takes on the disk; nothing until somebody measured it.
+    ALTER TABLE layers ADD COLUMN size_bytes INTEGER;
+    -- What each record needs: layers by their digest, blobs by the bytes of theirs.
+    CREATE TABLE needs (
+        key BLOB NOT NULL,
+        thing BLOB NOT NULL,
+        PRIMARY KEY (key, thing)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX needs_by_thing ON needs (thing);
+    INSERT OR IGNORE INTO needs SELECT records.key, unhex(json_extract(value, '$.digest'))
+        FROM records, json_each(records.layers) WHERE json_valid(records.layers);
+    INSERT OR IGNORE INTO needs SELECT records.key, unhex(substr(json_extract(value, '$.blob.digest'), 8))
+        FROM records, json_each(records.layers) WHERE json_valid(records.layers);
+    CREATE INDEX packed_by_blob ON packed (digest);
+    CREATE INDEX unpacked_by_layer ON unpacked (layer);
+    -- What a cache mount took on the disk when it was last measured.
+    CREATE TABLE mounts (
+        name TEXT PRIMARY KEY,
+        size_bytes INTEGER NOT NULL,
+        measured_ms INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
 "];
 
 /// The newest format that this code reads and writes.

@@ -12,6 +12,7 @@ mod images;
 mod output;
 mod sandbox;
 mod secret;
+mod upkeep;
 mod values;
 
 #[cfg(test)]
@@ -30,6 +31,10 @@ pub use images::{ImagesArgs, InspectArgs, LoadArgs, SaveArgs};
 pub use output::{Destination, OutputSpec};
 pub use sandbox::{AgentSpec, Allowance, HostSpec, Sandbox, Ulimit};
 pub use secret::{SecretFrom, SecretSpec};
+pub use upkeep::{
+    Builder, BuilderArgs, CheckArgs, DfArgs, DuArgs, Filter, Format, PruneArgs, RmiArgs, System,
+    SystemArgs, kind_name,
+};
 pub use values::{BuildArg, Label, NamedContext};
 
 use crate::exit_code::ExitCode;
@@ -73,6 +78,12 @@ pub enum Command {
     Load(LoadArgs),
     /// Write images from the store to an archive
     Save(SaveArgs),
+    /// Remove images
+    Rmi(RmiArgs),
+    /// Show and prune the build cache
+    Builder(BuilderArgs),
+    /// Show and keep up the store
+    System(SystemArgs),
     /// Show what Kiln makes of its input
     Debug(DebugArgs),
 }

@@ -8,11 +8,15 @@ mod images;
 mod report;
 mod sandbox;
 mod signals;
+mod table;
+mod upkeep;
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use kiln_cli::args::{Command, DebugArgs, Debugged, LowArgs};
+use kiln_cli::args::{
+    Builder, BuilderArgs, Command, DebugArgs, Debugged, LowArgs, System, SystemArgs,
+};
 use kiln_cli::exit_code::ExitCode;
 use kiln_engine::{Engine, EngineConfig, EngineError, Settings};
 
@@ -46,6 +50,13 @@ pub(crate) fn run(arguments: LowArgs, is_root: bool) -> ExitCode {
         Command::Inspect(inspect) => images::inspect(&place, &inspect),
         Command::Load(load) => images::load(&place, &load),
         Command::Save(save) => images::save(&place, save),
+        Command::Rmi(rmi) => images::rmi(&place, &rmi),
+        Command::Builder(BuilderArgs { what: Builder::Du(du) }) => upkeep::du(&place, &du),
+        Command::Builder(BuilderArgs { what: Builder::Prune(prune) }) => {
+            upkeep::prune(&place, &prune)
+        }
+        Command::System(SystemArgs { what: System::Df(df) }) => upkeep::df(&place, &df),
+        Command::System(SystemArgs { what: System::Check(check) }) => upkeep::check(&place, &check),
         Command::Debug(DebugArgs { what: Debugged::Plan(plan) }) => debug::plan(&place, &plan),
     };
     match result {

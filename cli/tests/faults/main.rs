@@ -11,5 +11,6 @@ mod disk;
 mod interrupts;
 mod kills;
 mod messages;
+mod prune;
 mod registry;
 mod user;

@@ -232,7 +232,12 @@ impl Build<'_> {
         let limits = Limits { jobs: self.request.jobs };
         let wanted = Request { graph, targets, limits };
         let records = self.engine.store.records();
-        match solve(&wanted, &runner, &records, cancel, narrator) {
+        let solved = solve(&wanted, &runner, &records, cancel, narrator);
+        if let Err(error) = records.note_taken() {
+            // What was taken looks less used than it is, and nothing is wrong.
+            tracing::warn!(%error, "the records that were taken are not noted");
+        }
+        match solved {
             Ok(values) => Ok(values),
             Err(error) => Err(failed(error, |op| self.place(op))),
         }

@@ -59,7 +59,10 @@ impl Engine {
     /// What is known of an address, if its layer is here.
     pub(super) fn known_remote(&self, wanted: &Digest) -> Result<Option<RemoteRow>, EngineError> {
         let row = self.store.remote(wanted)?;
-        Ok(row.filter(|row| self.layers.contains(&row.layer)))
+        match row {
+            Some(row) if self.layers.contains(&row.layer)? => Ok(Some(row)),
+            _ => Ok(None),
+        }
     }
 
     fn download(

@@ -155,8 +155,10 @@ impl kiln_solver::Runner for Runner<'_> {
         inputs: &[Value],
         record: &Record,
     ) -> Result<Option<Value>, EngineError> {
-        if !record.layers.iter().all(|layer| self.engine.layers.contains(&layer.digest)) {
-            return Ok(None);
+        for LayerRef { digest, blob: _ } in &record.layers {
+            if !self.engine.layers.contains(digest)? {
+                return Ok(None);
+            }
         }
         if let Op::Exec(_) = vertex.op {
             self.commands.one_less();

@@ -83,7 +83,8 @@ impl Fetch<'_> {
             diff_id: diff_id.to_string(),
         };
         if let Some(digest) = self.engine.store.unpacked(&blob.diff_id)?
-            && self.engine.layers.contains(&digest)
+            && self.engine.layers.contains(&digest)?
+            && self.engine.store.has_blob(&blob.digest)?
         {
             self.progress(layer.size_bytes);
             return Ok(LayerRef { digest, blob: Some(blob) });
