@@ -10,6 +10,9 @@ use std::process::ExitCode;
 use kiln_cli::args::{self, LowArgs};
 use kiln_engine::userns::Entered;
 
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     kiln_engine::helper_main();
     if commands::durable_main() {

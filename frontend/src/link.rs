@@ -227,6 +227,10 @@ fn context(
     platform: &Platform,
     options: &BuildOptions,
 ) -> Option<Result<Reference, Diagnostic>> {
+    // Most builds name none, and spelling out what would be looked for is a good part of planning.
+    if options.contexts.is_empty() {
+        return None;
+    }
     let familiar =
         text.parse::<ImageRef>().map_or_else(|_| text.to_owned(), |name| name.familiar());
     let short = familiar.strip_suffix(":latest").unwrap_or(&familiar);

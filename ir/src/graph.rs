@@ -1,8 +1,9 @@
 //! The graph: vertices in topological order, built so that a cycle cannot be written down.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 
-use crate::{ContentHasher, Digest, Op};
+use crate::Op;
 
 /// A vertex of one graph: its index in topological order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,7 +87,9 @@ impl Graph {
 #[derive(Debug, Default)]
 pub struct GraphBuilder {
     graph: Graph,
-    known: BTreeMap<Digest, OpId>,
+    /// Vertices by the hash of op and inputs.
+    known: HashMap<u64, Vec<OpId>>,
+    hashing: RandomState,
 }
 
 impl GraphBuilder {
@@ -103,19 +106,19 @@ impl GraphBuilder {
     /// When an input was not issued by this builder, or at 2³² vertices.
     pub fn add(&mut self, op: Op, inputs: Vec<OpId>, meta: VertexMeta) -> OpId {
         assert!(inputs.iter().all(|input| input.index() < self.graph.len()), "foreign input");
-        let mut hasher = ContentHasher::new("kiln vertex 1");
-        hasher.bytes(&whole_identity(&op));
-        for input in &inputs {
-            hasher.u64(u64::from(input.0));
-        }
-        let identity = hasher.finish();
-        if let Some(&id) = self.known.get(&identity) {
+        let hash = self.hashing.hash_one((&op, &inputs));
+        let alike = self.known.entry(hash).or_default();
+        let same = alike.iter().find(|id| {
+            let vertex = &self.graph.vertices[id.index()];
+            vertex.op == op && vertex.inputs == inputs
+        });
+        if let Some(&id) = same {
             self.graph.vertices[id.index()].meta.ignore_cache |= meta.ignore_cache;
             return id;
         }
-        let id = OpId(u32::try_from(self.graph.len()).expect("fewer than 2^32 vertices"));
+        let id = OpId(u32::try_from(self.graph.vertices.len()).expect("fewer than 2^32 vertices"));
         self.graph.vertices.push(Vertex { op, inputs, meta });
-        self.known.insert(identity, id);
+        alike.push(id);
         id
     }
 
@@ -135,12 +138,6 @@ impl GraphBuilder {
     pub fn finish(self) -> Graph {
         self.graph
     }
-}
-
-/// Tells apart all that makes two ops different to run, also what their cache keys leave to the
-/// digests of their inputs (a COPY's source path, say).
-fn whole_identity(op: &Op) -> Vec<u8> {
-    format!("{op:?}").into_bytes()
 }
 
 #[cfg(test)]

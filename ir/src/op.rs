@@ -7,7 +7,7 @@
 use crate::{ContentHash, ContentHasher, Digest, GuestPath, SourceOp};
 
 /// One operation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Op {
     /// Brings content in from outside; no inputs.
     Source(SourceOp),
@@ -22,7 +22,7 @@ pub enum Op {
 }
 
 /// A command and the sandbox it runs in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ExecOp {
     /// The program and its arguments.
     pub args: Vec<String>,
@@ -49,7 +49,7 @@ pub struct ExecOp {
 }
 
 /// A device of the host's, by its name in the Container Device Interface.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DeviceRequest {
     /// `vendor/class=name`; `vendor/class=*` and `vendor/class` for several, as the engine resolves them.
     pub name: String,
@@ -58,7 +58,7 @@ pub struct DeviceRequest {
 }
 
 /// A sandbox's network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum NetworkMode {
     /// What the build as a whole was told.
     #[default]
@@ -70,7 +70,7 @@ pub enum NetworkMode {
 }
 
 /// A sandbox's confinement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SecurityMode {
     /// The default capability set and masked paths.
     #[default]
@@ -80,7 +80,7 @@ pub enum SecurityMode {
 }
 
 /// One mount of an [`ExecOp`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Mount {
     /// Where it appears.
     pub target: GuestPath,
@@ -89,7 +89,7 @@ pub struct Mount {
 }
 
 /// What a [`Mount`] shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum MountKind {
     /// A path of another input.
     Bind {
@@ -147,7 +147,7 @@ pub enum MountKind {
 }
 
 /// How a command gets at a secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SecretUse {
     /// Whether it is a file at the mount's target.
     pub file: bool,
@@ -162,7 +162,7 @@ pub struct SecretUse {
 }
 
 /// What a command may do with a mount.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MountAccess {
     /// Read only.
     ReadOnly,
@@ -171,7 +171,7 @@ pub enum MountAccess {
 }
 
 /// Who may use a cache mount at the same time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum CacheSharing {
     /// Everyone.
     #[default]
@@ -183,14 +183,14 @@ pub enum CacheSharing {
 }
 
 /// A list of changes to files, done in order and committed as one layer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FileOp {
     /// The changes, in order.
     pub actions: Vec<FileAction>,
 }
 
 /// One change to files.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum FileAction {
     /// Makes a directory and its missing parents; an existing directory is left as it is.
     Mkdir {
@@ -218,7 +218,7 @@ pub enum FileAction {
 }
 
 /// A COPY or ADD of one source.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CopyOp {
     /// Index into the vertex's inputs.
     pub input: usize,
@@ -251,11 +251,11 @@ pub struct CopyOp {
 }
 
 /// `user[:group]` as written: names are looked up in the filesystem that is changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OwnerSpec(pub String);
 
 /// A mode as written: octal, or symbolic as chmod(1) has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ModeSpec {
     /// Permission bits.
     Octal(u32),

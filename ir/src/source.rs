@@ -8,7 +8,7 @@
 use crate::{ContentHash, ContentHasher, GuestPath};
 
 /// Content from outside the graph.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SourceOp {
     /// The empty filesystem.
     Scratch,
@@ -23,7 +23,7 @@ pub enum SourceOp {
 }
 
 /// An image, already resolved to one manifest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ImageSource {
     /// The name as a person wrote it, for messages and to find the registry. Not part of the identity.
     pub reference: String,
@@ -35,14 +35,14 @@ pub struct ImageSource {
 }
 
 /// A build context's directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LocalSource {
     /// The context's name: `context` for the main one, else that of a `--build-context`.
     pub name: String,
 }
 
 /// A file fetched by HTTP, alone in a filesystem.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HttpSource {
     /// `http://…` or `https://…`, as written. Part of the identity only without a checksum.
     pub url: String,
@@ -59,7 +59,7 @@ pub struct HttpSource {
 }
 
 /// A directory of a commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct GitSource {
     /// The repository, in a form that git takes: `https://…`, `ssh://…`, `git://…` or `user@host:path`.
     pub remote: String,

@@ -8,6 +8,7 @@
 mod buildah;
 mod bulk;
 mod inputs;
+mod plan;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -64,9 +65,10 @@ pub(crate) fn bench(runs: usize) -> Result<()> {
     let mut rows = vec![bench.chain(&buildah)?, bench.chain_cached()?];
     rows.extend(bench.context(&buildah)?);
     rows.extend([bench.many_files()?, bench.many_written()?, bench.large_file()?]);
-    let stages = bench.stages()?;
+    let mut notes = bench.stages()?;
+    notes.extend(plan::plans(&top)?);
     print(rows.into_iter(), bench.runs);
-    stages.iter().for_each(|line| say(line));
+    notes.iter().for_each(|line| say(line));
     if buildah.is_none() {
         say("buildah: absent (not installed), not timed");
     }

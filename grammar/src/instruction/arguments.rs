@@ -71,13 +71,25 @@ fn without_quotes(text: Slice<'_>, flag: Pair<'_, Rule>) -> Text {
 
 /// Splits at blanks, with no regard to quotes.
 pub(crate) fn fields(text: Slice<'_>) -> Vec<Slice<'_>> {
-    inner(Rule::fields, text.as_str()).map(|field| slice_of(text, &field)).collect()
+    split(text, |c| matches!(c, ' ' | '\t' | '\r' | '\u{b}' | '\u{c}'))
 }
 
 /// Splits at blanks outside quotes. Quotes and escapes stay where they are.
 pub(crate) fn words(text: Slice<'_>, escape: char) -> Vec<Slice<'_>> {
+    // Most have neither, and the grammar takes ten times as long to say so.
+    if !text.as_str().contains(['"', '\'', escape]) {
+        return split(text, char::is_whitespace);
+    }
     let rule = if escape == '`' { Rule::backtick_words } else { Rule::backslash_words };
     inner(rule, text.as_str()).map(|word| slice_of(text, &word)).collect()
+}
+
+/// What stands between separators.
+fn split(text: Slice<'_>, is_separator: impl Fn(char) -> bool) -> Vec<Slice<'_>> {
+    let string = text.as_str();
+    let start = |part: &str| part.as_ptr().addr() - string.as_ptr().addr();
+    let parts = string.split(is_separator).filter(|part| !part.is_empty());
+    parts.map(|part| text.part(start(part)..start(part) + part.len())).collect()
 }
 
 /// What text is as JSON.
