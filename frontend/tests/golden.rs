@@ -20,11 +20,16 @@ fn options() -> BuildOptions {
     BuildOptions::new(Platform::new("linux", "amd64", ""))
 }
 
-/// A base image; one of the names leaves triggers.
+const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A base image; one of the names leaves triggers, and one no environment.
 fn image(reference: &str) -> ResolvedImage {
     let mut config = ImageConfig { os: "linux".to_owned(), ..ImageConfig::default() };
     config.architecture = "amd64".to_owned();
     config.config.env = vec!["PATH=/bin".to_owned()];
+    if reference.contains("without-path") {
+        config.config.env.clear();
+    }
     config.config.cmd = Some(vec!["sh".to_owned()]);
     config.rootfs.diff_ids.push(OciDigest::of(reference.as_bytes()));
     if reference.contains("with-triggers") {
@@ -215,6 +220,16 @@ fn arguments_for_the_builder_need_no_declaration() {
     let kiln_ir::MountKind::Cache { id, .. } = &exec.mounts[0].kind else { panic!("no cache") };
     assert_eq!(id, "mine//c");
     assert!(!exec.env.iter().any(|(name, _)| name.starts_with("BUILDKIT_")));
+}
+
+#[test]
+fn a_base_without_a_path_gets_the_usual_one() {
+    for (base, path) in [("with", "/bin"), ("without-path", USUAL_PATH)] {
+        let plan = planned(&format!("FROM {base}\nRUN true\n"), &options()).unwrap();
+        let kiln_ir::Op::Exec(exec) = &plan.graph.vertex(plan.target).op else { panic!("{base}") };
+        assert_eq!(exec.env, [("PATH".to_owned(), path.to_owned())]);
+        assert_eq!(plan.config.config.env, [format!("PATH={path}")]);
+    }
 }
 
 #[test]

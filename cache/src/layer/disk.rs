@@ -283,3 +283,14 @@ pub(super) fn tolerate(result: rustix::io::Result<()>) -> io::Result<()> {
         result => Ok(result?),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_attributes_are_left_out() {
+        assert!(tolerate(Err(Errno::NOTSUP)).is_ok() && tolerate(Err(Errno::PERM)).is_ok());
+        assert_eq!(tolerate(Err(Errno::NOSPC)).unwrap_err().raw_os_error(), Some(28));
+    }
+}

@@ -17,4 +17,5 @@ mod link;
 mod platforms;
 mod reach;
 mod real_input;
+mod remarks;
 mod support;
