@@ -4,10 +4,10 @@
 //! a context, an image without a name, or something left over. Entries *need* things: layers and blobs. A
 //! thing goes when nothing needs it any more: no record, no image, and no process that claims it.
 //!
-//! A collection first looks at everything without any lock and chooses ([`choose`]). That choice is only a
-//! wish: each batch of it is looked at again ([`sweep`]) in a transaction, which no record or image is
+//! A collection first looks at everything without any lock and chooses (`choose`). That choice is only a
+//! wish: each batch of it is looked at again (`sweep`) in a transaction, which no record or image is
 //! written beside, and with the gate closed, which no process claims anything beside
-//! ([`claims`](super::claims)). In that order, rows are deleted, the transaction is committed, files are
+//! (`claims`). In that order, rows are deleted, the transaction is committed, files are
 //! renamed into the collector's own staging directory, and the gate is opened. Deleting them takes long,
 //! and is done last, under no lock. What can happen beside it:
 //!
