@@ -9,6 +9,9 @@ use rustix::io::Errno;
 
 /// Symbolic links followed before a path is given up, as in the kernel.
 const MAX_LINKS: usize = 40;
+/// How often a path is tried that holds `..`: while anybody on the machine mounts or renames something, the
+/// kernel cannot tell where that leads, and says so.
+const MAX_TRIES: usize = 1000;
 /// Mode of directories made for the sake of a mount point.
 pub(super) const NEW_DIRECTORY: Mode = Mode::from_raw_mode(0o755);
 /// Mode of files made for the sake of a mount point.
@@ -22,8 +25,14 @@ pub(super) fn open(root: impl AsFd, path: &str) -> io::Result<OwnedFd> {
 /// Opens what a path leads to, links followed inside `root`.
 pub(super) fn open_as(root: impl AsFd, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let fd = rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)?;
-    Ok(fd)
+    let (root, flags) = (root.as_fd(), flags | OFlags::CLOEXEC);
+    for _ in 1..MAX_TRIES {
+        match rustix::fs::openat2(root, path, flags, Mode::empty(), resolve) {
+            Err(Errno::AGAIN) => {}
+            other => return Ok(other?),
+        }
+    }
+    Ok(rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)?)
 }
 
 /// Whether this is overlay's mark of a removed file, which a single layer shows as a device.
@@ -176,6 +185,31 @@ mod tests {
         check(root.path(), "/new/../var/b", "var/b", 1);
         let fd = std::fs::File::open(root.path()).unwrap();
         assert_eq!(resolve(fd.as_fd(), "/loop").unwrap_err().raw_os_error(), Some(libc::ELOOP));
+    }
+
+    #[test]
+    fn a_path_is_found_while_others_rename() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let root = tempfile::tempdir().unwrap();
+        for name in ["a/b", "names/one"] {
+            std::fs::create_dir_all(root.path().join(name)).unwrap();
+        }
+        let fd = std::fs::File::open(root.path()).unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let names = root.path().join("names");
+                while !done.load(Ordering::Relaxed) {
+                    std::fs::rename(names.join("one"), names.join("two")).unwrap();
+                    std::fs::rename(names.join("two"), names.join("one")).unwrap();
+                }
+            });
+            let up = format!("/a{}", "/b/..".repeat(20));
+            let opened: Vec<_> = (0..2_000).map(|_| open(&fd, &up).map(drop)).collect();
+            done.store(true, Ordering::Relaxed);
+            let failed: Vec<_> = opened.into_iter().filter_map(Result::err).collect();
+            assert!(failed.is_empty(), "{} of 2,000: {:?}", failed.len(), failed[0]);
+        });
     }
 
     #[test]
