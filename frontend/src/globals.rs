@@ -17,6 +17,15 @@ pub(crate) fn evaluate(
     dockerfile: &Dockerfile,
     options: &BuildOptions,
 ) -> Result<Environment, Vec<Diagnostic>> {
+    let (globals, errors) = all(dockerfile, options);
+    if errors.is_empty() { Ok(globals) } else { Err(errors) }
+}
+
+/// The same without those that are wrong, and all that is wrong, in source order.
+pub(crate) fn all(
+    dockerfile: &Dockerfile,
+    options: &BuildOptions,
+) -> (Environment, Vec<Diagnostic>) {
     let mut globals = predefined(options);
     let mut errors = Vec::new();
     for instruction in &dockerfile.instructions {
@@ -41,7 +50,7 @@ pub(crate) fn evaluate(
             }
         }
     }
-    if errors.is_empty() { Ok(globals) } else { Err(errors) }
+    (globals, errors)
 }
 
 fn predefined(options: &BuildOptions) -> Environment {

@@ -18,6 +18,7 @@ mod gotext;
 mod include;
 mod link;
 mod lower;
+mod mistakes;
 mod onbuild;
 mod options;
 mod outline;

@@ -66,6 +66,16 @@ pub(crate) fn link<'a>(
     globals: &Environment,
     options: &BuildOptions,
 ) -> Result<Stages<'a>, Vec<Diagnostic>> {
+    let (stages, errors) = all(dockerfile, globals, options);
+    if errors.is_empty() { Ok(stages) } else { Err(errors) }
+}
+
+/// All stages, those that are wrong as ones on nothing, and all that is wrong, in source order.
+pub(crate) fn all<'a>(
+    dockerfile: &'a Dockerfile,
+    globals: &Environment,
+    options: &BuildOptions,
+) -> (Stages<'a>, Vec<Diagnostic>) {
     let mut errors = Vec::new();
     let mut stages = Stages::default();
     for instruction in &dockerfile.instructions {
@@ -102,7 +112,7 @@ pub(crate) fn link<'a>(
         errors.push(Diagnostic { span: None, ..error }.hint("begin with `FROM image`"));
     }
     errors.sort_by_key(|error| error.span);
-    if errors.is_empty() { Ok(stages) } else { Err(errors) }
+    (stages, errors)
 }
 
 fn open_stage<'a>(
@@ -358,8 +368,14 @@ pub(crate) fn target(stages: &Stages<'_>, options: &BuildOptions) -> Result<usiz
     })
 }
 
-/// The stages that the target needs, by index: itself, what they rest on and what they read from.
-pub(crate) fn needed(target: usize, stages: &Stages<'_>, options: &BuildOptions) -> Vec<bool> {
+/// The stages that the target needs, by index: itself, what they rest on and what they read from. `also` answers
+/// what a stage needs besides, all of it above.
+pub(crate) fn needed(
+    target: usize,
+    stages: &Stages<'_>,
+    options: &BuildOptions,
+    also: impl Fn(usize) -> Vec<usize>,
+) -> Vec<bool> {
     let mut needed = vec![false; stages.len()];
     needed[target] = true;
     // What a stage needs comes before it, so one walk backwards finds all.
@@ -377,6 +393,9 @@ pub(crate) fn needed(target: usize, stages: &Stages<'_>, options: &BuildOptions)
             if let Reference::Stage(earlier) = reference {
                 needed[earlier] = true;
             }
+        }
+        for earlier in also(index) {
+            needed[earlier] = true;
         }
     }
     needed

@@ -105,7 +105,7 @@ pub fn outline(
     let globals = globals::evaluate(dockerfile, options)?;
     let stages = link(dockerfile, &globals, options)?;
     let target = names::target(&stages, options).map_err(|error| vec![error])?;
-    let needed = names::needed(target, &stages, options);
+    let needed = names::needed(target, &stages, options, |_| Vec::new());
     let survey = Survey::new(&stages, options, facts, &globals);
     let mut collector =
         Collector { declared: declared(dockerfile, &globals), ..Collector::default() };

@@ -81,7 +81,8 @@ impl SourceMap {
 /// `source` is the text that `dockerfile` was parsed from.
 ///
 /// # Errors
-/// Everything that is wrong, in source order; at least one of them an error.
+/// What the first reading of the file finds wrong, in source order; at least one of them an error. What is wrong
+/// besides, [`check`](crate::check) says.
 pub fn plan(
     dockerfile: &Dockerfile,
     source: &str,
@@ -95,7 +96,7 @@ pub fn plan(
     let target = link::target(&stages, options).map_err(|error| vec![error])?;
     let source_date_epoch =
         epoch::epoch(dockerfile, &globals, &stages, options).map_err(|error| vec![error])?;
-    let needed = link::needed(target, &stages, options);
+    let needed = link::needed(target, &stages, options, |_| Vec::new());
     let missing = missing_facts(&stages, &needed, options, facts);
     if !missing.is_empty() {
         return Ok(Planning::Need(missing));

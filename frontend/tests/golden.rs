@@ -9,12 +9,12 @@ use std::fmt::Write;
 
 use kiln_frontend::{
     BuildOptions, Extent, FactRequest, Facts, NamedContext, Plan, Planning, ResolvedImage,
-    SourceText, codes, plan, render, syntax_diagnostics,
+    Severity, SourceText, check, codes, plan, render,
 };
 use kiln_grammar::{line_column, parse};
 use kiln_image::{ImageConfig, OciDigest, Platform};
 use kiln_ir::OpId;
-use kiln_testkit::{cases, check};
+use kiln_testkit::cases;
 
 fn options() -> BuildOptions {
     BuildOptions::new(Platform::new("linux", "amd64", ""))
@@ -43,21 +43,24 @@ fn image(reference: &str) -> ResolvedImage {
     }
 }
 
-/// Plans with every fact that is asked for; the remarks rendered when that fails.
+/// Plans with every fact that is asked for; all errors rendered when that fails.
 fn planned(source: &str, options: &BuildOptions) -> Result<Plan, String> {
     let parsed = parse(source);
-    let said = |remarks: Vec<kiln_frontend::Diagnostic>| {
+    let said = |facts: &Facts| {
+        let remarks = check(&parsed, source, options, facts, Extent::Target).remarks;
+        let errors = remarks.iter().filter(|remark| remark.severity == Severity::Error);
         let source = SourceText::of_file("Dockerfile", source);
-        remarks.iter().map(|remark| render(remark, &source) + "\n").collect::<String>()
+        errors.map(|error| render(error, &source) + "\n").collect::<String>()
     };
-    if !parsed.errors.is_empty() {
-        return Err(said(syntax_diagnostics(&parsed.errors)));
-    }
     let mut facts = Facts::new();
+    if !parsed.errors.is_empty() {
+        return Err(said(&facts));
+    }
     loop {
-        match plan(&parsed.dockerfile, source, options, &facts).map_err(said)? {
-            Planning::Done(plan) => return Ok(*plan),
-            Planning::Need(requests) => {
+        match plan(&parsed.dockerfile, source, options, &facts) {
+            Ok(Planning::Done(plan)) => return Ok(*plan),
+            Err(_) => return Err(said(&facts)),
+            Ok(Planning::Need(requests)) => {
                 assert!(!requests.is_empty());
                 for FactRequest::ImageConfig { reference, platform, .. } in requests {
                     assert!(facts.get(&reference, &platform).is_none(), "asked twice");
@@ -100,7 +103,7 @@ fn layers(plan: &Plan) -> usize {
 fn plans() {
     for case in cases("frontend", "dockerfile") {
         let plan = planned(&case.input, &options()).unwrap_or_else(|said| panic!("{said}"));
-        check(&case.golden("plan"), &text(&plan));
+        kiln_testkit::check(&case.golden("plan"), &text(&plan));
         let entries = plan.history.iter().filter(|entry| !entry.empty_layer).count();
         assert_eq!(layers(&plan), entries, "{}: layers and history", case.name);
     }
@@ -110,7 +113,7 @@ fn plans() {
 fn errors() {
     for case in cases("frontend/errors", "dockerfile") {
         let said = planned(&case.input, &options()).err().unwrap();
-        check(&case.golden("txt"), &said);
+        kiln_testkit::check(&case.golden("txt"), &said);
         for line in said.lines().filter(|line| line.starts_with("error[")) {
             let code = line.trim_start_matches("error[").split(']').next().unwrap();
             assert!(codes().any(|known| known == code), "`{code}` is not in the table");
@@ -124,9 +127,7 @@ fn checks() {
         let options = BuildOptions { ignore: vec!["*.log".to_owned()], ..options() };
         let parsed = parse(&case.input);
         let mut facts = Facts::new();
-        let look = |facts: &Facts| {
-            kiln_frontend::check(&parsed, &case.input, &options, facts, Extent::AllStages)
-        };
+        let look = |facts: &Facts| check(&parsed, &case.input, &options, facts, Extent::AllStages);
         for request in look(&facts).unknown {
             let FactRequest::ImageConfig { reference, platform, .. } = request;
             let image = image(&reference);
@@ -142,7 +143,7 @@ fn checks() {
                 render(remark, &SourceText::of_file("Dockerfile", &*case.input))
             )
         });
-        check(&case.golden("txt"), &rendered.collect::<String>());
+        kiln_testkit::check(&case.golden("txt"), &rendered.collect::<String>());
     }
 }
 

@@ -13,8 +13,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use kiln_frontend::{
-    BuildOptions, FactRequest, Facts, Plan, Planning, ResolvedImage, SourceText, plan, render,
-    syntax_diagnostics,
+    BuildOptions, Extent, FactRequest, Facts, Plan, Planning, ResolvedImage, SourceText, check,
+    plan, render, syntax_diagnostics,
 };
 use kiln_grammar::parse;
 use kiln_image::{ImageConfig, OciDigest, Platform};
@@ -183,4 +183,33 @@ fn many_mistakes() {
     assert!(in_time(&lines(|index| format!("RUNN {index}"))).is_err());
     assert!(in_time(&lines(|index| format!("COPY --from={} a b", index + 7))).is_err());
     assert!(in_time(&lines(|_| "RUN --mount=type=x".to_owned() + " true")).is_err());
+}
+
+/// How many remarks there are, and a failure when it takes too long to find all.
+fn checked_in_time(source: &str) -> usize {
+    let options = BuildOptions::new(Platform::new("linux", "amd64", ""));
+    let start = processor_time();
+    let parsed = parse(source);
+    let told = check(&parsed, source, &options, &Facts::new(), Extent::Target).remarks.len();
+    let spent = processor_time() - start;
+    assert!(spent < BOUND, "{spent:?} for {} bytes", source.len());
+    told
+}
+
+#[test]
+fn many_mistakes_of_all_readings() {
+    let mixed = lines(|index| match index % 5 {
+        0 => format!("FROM s{} AS s{}", index / 5, index / 5 + 1),
+        1 => format!("COPY --form=s{} --from=s{index} a b", index / 7),
+        2 => format!("ENV A{index}=$A{} A", index - 1),
+        3 => format!("COPY --from=99999 --chmod=$A{} --chown=x:y:z a b", index - 1),
+        _ => "EXPOSE none $A2".to_owned(),
+    });
+    assert!(checked_in_time(&mixed) > MANY / 2);
+    assert!(checked_in_time(&lines(|_| "FROM $X\nFROMM".to_owned())) > MANY);
+    let one = (0..MANY).map(|index| format!(" \\\n A{index}=${{B?}}")).collect::<String>();
+    let doubted = format!("FROM base\nARG{one}\nENV{one}\nFROM scratch\nARG{one}\nENV{one}\n");
+    assert!(checked_in_time(&doubted) >= MANY);
+    let mounts = " --mount=type=bind,target=.".repeat(MANY);
+    checked_in_time(&format!("FROM base\nRUN{} x\n", mounts.replace(" --", " \\\n --")));
 }

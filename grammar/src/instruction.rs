@@ -132,6 +132,12 @@ impl<'a> Head<'a> {
         self.word.as_str().eq_ignore_ascii_case("INCLUDE")
     }
 
+    /// The keyword, or the one that was probably meant.
+    pub(crate) fn meant(&self) -> Option<Keyword> {
+        let misspelt = || Keyword::nearest(self.word.as_str()).and_then(Keyword::of);
+        self.keyword.or_else(misspelt)
+    }
+
     /// What to say about a keyword that is none.
     pub(crate) fn unknown(&self) -> SyntaxErrorKind {
         let name = self.word.as_str();

@@ -24,8 +24,8 @@ pub use suggest::nearest;
 pub use syntax::{
     Add, Arg, ArgDeclaration, Command, CommandLine, Copy, Directive, Dockerfile, Expose,
     FileSource, Files, From, Healthcheck, Heredoc, Include, Instruction, InstructionKind,
-    JsonFallback, Maintainer, MountFlag, MountOption, Onbuild, Pair, PairForm, Pairs, Run, Shell,
-    StageName, Stopsignal, User, Volume, Workdir,
+    JsonFallback, Maintainer, Malformed, MountFlag, MountOption, Onbuild, Pair, PairForm, Pairs,
+    Run, Shell, StageName, Stopsignal, User, Volume, Workdir,
 };
 pub use word::{
     Absence, Extent, Matches, Operation, Span, Spanned, Variable, Word, WordPart, line_column,

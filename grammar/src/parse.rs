@@ -11,7 +11,7 @@ use crate::instruction::arguments::{self, Json};
 use crate::instruction::{self, Context, Head, Keyword};
 use crate::lines::{LogicalLine, Reader};
 use crate::syntax::{
-    Directive, Dockerfile, Heredoc, Include, Instruction, InstructionKind, Onbuild,
+    Directive, Dockerfile, Heredoc, Include, Instruction, InstructionKind, Malformed, Onbuild,
 };
 use crate::text::{Slice, Text};
 use crate::word::{self, Dialect, Quotes, Span, Spanned, Word};
@@ -23,6 +23,8 @@ pub struct Parsed {
     pub dockerfile: Dockerfile,
     /// Every mistake, in source order.
     pub errors: Vec<SyntaxError>,
+    /// What is left out of the tree for its mistakes, in source order.
+    pub malformed: Vec<Malformed>,
 }
 
 /// Parses a Dockerfile. Takes any text, in time linear in its length.
@@ -65,7 +67,7 @@ fn refuse_foreign(directive: Directive, parsed: Parsed) -> Parsed {
     let errors = vec![SyntaxError { span: directive.value.span, within: directive.span, cause }];
     let escape = parsed.dockerfile.escape;
     let dockerfile = Dockerfile { directives: vec![directive], escape, instructions: Vec::new() };
-    Parsed { dockerfile, errors }
+    Parsed { dockerfile, errors, malformed: Vec::new() }
 }
 
 /// Parses an `ONBUILD` trigger as an image's config stores it: one instruction, with its here documents.
@@ -75,7 +77,7 @@ fn refuse_foreign(directive: Directive, parsed: Parsed) -> Parsed {
 pub fn parse_trigger(text: &str) -> Result<Instruction, Vec<SyntaxError>> {
     let mut parser = Parser::new(Reader::new(text));
     while parser.next().is_some() {}
-    let Parsed { dockerfile, errors } = parser.finish(Vec::new());
+    let Parsed { dockerfile, errors, .. } = parser.finish(Vec::new());
     let mut instructions = dockerfile.instructions.into_iter();
     match (instructions.next(), instructions.next()) {
         (Some(trigger), None) if errors.is_empty() => Ok(trigger),
@@ -115,6 +117,7 @@ struct Parser<'s> {
     instructions: Vec<Instruction>,
     includes: Vec<Include>,
     errors: Vec<SyntaxError>,
+    malformed: Vec<Malformed>,
     seen_any: bool,
 }
 
@@ -125,6 +128,7 @@ impl<'s> Parser<'s> {
             instructions: Vec::new(),
             includes: Vec::new(),
             errors: Vec::new(),
+            malformed: Vec::new(),
             seen_any: false,
         }
     }
@@ -140,7 +144,7 @@ impl<'s> Parser<'s> {
         self.errors.sort_by_key(|error| (error.span.start, error.span.end));
         let escape = self.reader.escape();
         let dockerfile = Dockerfile { directives, escape, instructions: self.instructions };
-        Parsed { dockerfile, errors: self.errors }
+        Parsed { dockerfile, errors: self.errors, malformed: self.malformed }
     }
 
     fn take_line_errors(&mut self) {
@@ -155,10 +159,15 @@ impl<'s> Parser<'s> {
         self.seen_any = true;
         let errors_before = self.errors.len();
         let head = Head::read(line.text.whole());
-        let (keyword, span) = (head.keyword, line.span);
+        let (keyword, span, meant) = (head.keyword, line.span, head.meant());
         let instruction = self.instruction(&line, head);
-        if let Some(instruction) = instruction.filter(|_| self.errors.len() == errors_before) {
-            self.instructions.push(instruction);
+        match instruction.filter(|_| self.errors.len() == errors_before) {
+            Some(instruction) => self.instructions.push(instruction),
+            None => self.malformed.push(Malformed {
+                span,
+                keyword: meant.map(Keyword::name),
+                text: line.text.whole().trim().as_str().to_owned(),
+            }),
         }
         self.take_line_errors();
         Some((keyword, span))
@@ -176,6 +185,8 @@ impl<'s> Parser<'s> {
                 self.error(head.word.span(), within, SyntaxErrorKind::Include);
             } else {
                 self.error(head.word.span(), within, head.unknown());
+                // What follows a misspelt keyword is not taken for further instructions.
+                self.heredocs(line, &head);
             }
             return None;
         };
@@ -206,7 +217,7 @@ impl<'s> Parser<'s> {
     /// Reads the bodies of the here documents that a line announces.
     fn heredocs(&mut self, line: &LogicalLine, head: &Head<'_>) -> Vec<Heredoc> {
         let whole = line.text.whole();
-        let takes = head.keyword.is_some_and(Keyword::takes_heredocs);
+        let takes = head.meant().is_some_and(Keyword::takes_heredocs);
         if !takes || !whole.as_str().contains("<<") {
             return Vec::new();
         }

@@ -49,6 +49,17 @@ pub struct Instruction {
     pub blank_continuations: Vec<Span>,
 }
 
+/// An instruction that is left out of the tree for its mistakes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed {
+    /// From the keyword to the end of the last continued line.
+    pub span: Span,
+    /// Its keyword in capitals, or the one nearest to what stands in its place; nothing where none is near.
+    pub keyword: Option<&'static str>,
+    /// The logical line, as [`Instruction::text`].
+    pub text: String,
+}
+
 /// `INCLUDE path`, of Kiln's dialect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Include {

@@ -6,15 +6,15 @@
 use std::time::Instant;
 
 use kiln_frontend::{
-    Extent, FactRequest, Facts, Outline, Target, outline, syntax_diagnostics, targets,
+    BuildOptions, Diagnostic, Extent, FactRequest, Facts, Outline, Target, outline, targets,
 };
 use kiln_solver::{Cancel, Event, Narrator};
 
 use super::contexts::Contexts;
 use super::definition::{Text, faulty};
 use super::missing::missing_image;
-use super::options;
 use super::request::BuildRequest;
+use super::{is_error, options};
 use crate::error::{Faulty, MissingImage};
 use crate::{Engine, EngineError};
 
@@ -68,16 +68,16 @@ impl Engine {
         match question {
             Question::Check => self.check(request, text, &contexts, &mut narrator),
             Question::Outline => {
-                let text = well_formed(text)?;
                 let options = options(request, &contexts);
+                let text = well_formed(text, &options)?;
                 let facts = self.known_bases(request, &text, &contexts, &mut narrator).0;
-                let shown = outline(&text.parsed, &options, &facts)
-                    .map_err(|errors| faulty(&text, errors))?;
+                let shown = outline(&text.parsed.dockerfile, &options, &facts)
+                    .map_err(|first| refusal(&text, &options, &facts, first))?;
                 Ok(Answer::Outline(text.told(Vec::new()), shown))
             }
             Question::Targets => {
-                let text = well_formed(text)?;
-                let shown = targets(&text.parsed);
+                let text = well_formed(text, &options(request, &contexts))?;
+                let shown = targets(&text.parsed.dockerfile);
                 Ok(Answer::Targets(text.told(Vec::new()), shown))
             }
         }
@@ -129,9 +129,22 @@ impl Engine {
     }
 }
 
-fn well_formed(text: Text) -> Result<Text, EngineError> {
-    if text.errors.is_empty() {
+/// Refuses what the parser does not understand, with all that is wrong besides.
+fn well_formed(text: Text, options: &BuildOptions) -> Result<Text, EngineError> {
+    if text.parsed.errors.is_empty() {
         return Ok(text);
     }
-    Err(faulty(&text, syntax_diagnostics(&text.errors)))
+    Err(refusal(&text, options, &Facts::new(), Vec::new()))
+}
+
+/// All that is wrong with a file, `first` being known of it.
+fn refusal(
+    text: &Text,
+    options: &BuildOptions,
+    facts: &Facts,
+    first: Vec<Diagnostic>,
+) -> EngineError {
+    let mut errors = text.check(options, facts, Extent::Target).remarks;
+    errors.retain(is_error);
+    faulty(text, if errors.is_empty() { first } else { errors })
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use kiln_frontend::{
     BuildOptions, Checked, Diagnostic, Expansion, Extent, Facts, SourceText, check, expand,
 };
-use kiln_grammar::{Dockerfile, Parsed, SyntaxError};
+use kiln_grammar::Parsed;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::contexts::Contexts;
@@ -22,9 +22,7 @@ const FRAGMENT_LIMIT: u64 = 1 << 20;
 /// A Dockerfile as it was read.
 pub(super) struct Text {
     pub(super) source: SourceText,
-    pub(super) parsed: Dockerfile,
-    /// What of it the parser refused.
-    pub(super) errors: Vec<SyntaxError>,
+    pub(super) parsed: Parsed,
 }
 
 /// Reads a file that is included, by its path in the context.
@@ -73,14 +71,13 @@ impl Text {
 
     fn of(file: String, bytes: &[u8], fragment: Fragments<'_>) -> Result<Self, EngineError> {
         let source = include(SourceText::of_file(file, text(bytes)), fragment)?;
-        let Parsed { dockerfile, errors } = kiln_grammar::parse(source.text());
-        Ok(Self { source, parsed: dockerfile, errors })
+        let parsed = kiln_grammar::parse(source.text());
+        Ok(Self { source, parsed })
     }
 
     /// The build checks.
     pub(super) fn check(&self, options: &BuildOptions, facts: &Facts, extent: Extent) -> Checked {
-        let parsed = Parsed { dockerfile: self.parsed.clone(), errors: self.errors.clone() };
-        check(&parsed, self.source.text(), options, facts, extent)
+        check(&self.parsed, self.source.text(), options, facts, extent)
     }
 
     /// The file with what is to be said of it.

@@ -9,7 +9,7 @@ use crate::error::{MissingImage, Place};
 /// The image that `span` names. A name without a host may be a misspelt stage's.
 pub(super) fn missing_image(text: &Text, span: Span, error: EngineError) -> MissingImage {
     let written = text.source.text().get(span.start..span.end).unwrap_or_default();
-    let stages: Vec<&str> = (text.parsed.instructions.iter())
+    let stages: Vec<&str> = (text.parsed.dockerfile.instructions.iter())
         .filter_map(|instruction| {
             let InstructionKind::From(from) = &instruction.kind else { return None };
             from.stage.as_ref()
@@ -24,7 +24,8 @@ pub(super) fn missing_image(text: &Text, span: Span, error: EngineError) -> Miss
 /// The instruction around a span.
 pub(super) fn place(text: &Text, span: Span) -> Place {
     let around = |candidate: &Span| candidate.start <= span.start && span.end <= candidate.end;
-    let mut instructions = text.parsed.instructions.iter().map(|instruction| instruction.span);
+    let mut instructions =
+        text.parsed.dockerfile.instructions.iter().map(|instruction| instruction.span);
     let whole = instructions.find(around).unwrap_or(span);
     let place = text.source.locate(whole.start);
     Place {

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use kiln_frontend::{
     BuildOptions, Diagnostic, Extent, FactRequest, Facts, Plan, Planning, ResolvedImage, Severity,
-    StepNames, plan, syntax_diagnostics,
+    StepNames, plan,
 };
 use kiln_image::{Descriptor, OciDigest, Platform};
 use kiln_ir::OpId;
@@ -102,8 +102,8 @@ impl Engine {
         let every = every_options(request, contexts);
         let mut facts = Facts::new();
         let planned = loop {
-            if !text.errors.is_empty() {
-                break Err(syntax_diagnostics(&text.errors));
+            if !text.parsed.errors.is_empty() {
+                break Err(Vec::new());
             }
             match plan_all(text, &every, &facts) {
                 Ok((plans, wanted)) if wanted.is_empty() => break Ok(plans),
@@ -115,21 +115,17 @@ impl Engine {
             }
         };
         // As the reference does, the first platform's plan is checked.
-        let checked = text.check(&every[0], &facts, Extent::Target);
+        let checked = text.check(&every[0], &facts, Extent::Target).remarks;
         match planned {
             Ok(mut plans) => {
                 let mut remarks = warnings(&mut plans);
-                remarks.extend(checked.remarks);
-                if remarks.iter().any(|remark| remark.severity == Severity::Error) {
+                remarks.extend(checked);
+                if remarks.iter().any(is_error) {
                     return Err(faulty(text, remarks));
                 }
                 Ok((plans, remarks))
             }
-            Err(mut errors) => {
-                let warns = |remark: &Diagnostic| remark.severity == Severity::Warning;
-                errors.extend(checked.remarks.into_iter().filter(warns));
-                Err(faulty(text, errors))
-            }
+            Err(first) => Err(faulty(text, all_mistakes(text, &every, &facts, checked, first))),
         }
     }
 
@@ -154,6 +150,35 @@ impl Engine {
     }
 }
 
+/// All that keeps a file from being built for any platform, then what else is to be said of it. `checked` is what
+/// is said for the first platform; `first` is what a plan ended with.
+fn all_mistakes(
+    text: &Text,
+    every: &[BuildOptions],
+    facts: &Facts,
+    checked: Vec<Diagnostic>,
+    first: Vec<Diagnostic>,
+) -> Vec<Diagnostic> {
+    let (mut errors, warnings): (Vec<_>, Vec<_>) = checked.into_iter().partition(is_error);
+    for options in &every[1..] {
+        for remark in text.check(options, facts, Extent::Target).remarks {
+            if is_error(&remark) && !errors.contains(&remark) {
+                errors.push(remark);
+            }
+        }
+    }
+    if errors.is_empty() {
+        errors = first;
+    }
+    errors.sort_by_key(|error| error.line_span().map(|at| at.start));
+    errors.extend(warnings);
+    errors
+}
+
+fn is_error(remark: &Diagnostic) -> bool {
+    remark.severity == Severity::Error
+}
+
 /// The plans of all platforms; or those that are done, and what the others need to know.
 fn plan_all(
     text: &Text,
@@ -162,7 +187,7 @@ fn plan_all(
 ) -> Result<(Vec<Plan>, Vec<FactRequest>), Vec<Diagnostic>> {
     let (mut plans, mut wanted) = (Vec::new(), Vec::new());
     for options in every {
-        match plan(&text.parsed, text.source.text(), options, facts)? {
+        match plan(&text.parsed.dockerfile, text.source.text(), options, facts)? {
             Planning::Done(plan) => plans.push(*plan),
             Planning::Need(more) => want(&mut wanted, more),
         }

@@ -40,16 +40,17 @@ pub enum Bases<'e> {
 /// Plans a Dockerfile; reads no context, makes nothing.
 ///
 /// # Errors
-/// When the Dockerfile cannot be read or built, or a base image cannot be found.
+/// When the Dockerfile cannot be read or built, or a base image cannot be found. Of a Dockerfile that cannot be
+/// built only what its first reading finds is told; [`check_only`] tells all.
 pub fn plan_only(request: &PlanRequest, bases: &Bases<'_>) -> Result<Plan, EngineError> {
     let text = read(&request.dockerfile)?;
     let options = options(request);
-    if !text.errors.is_empty() {
-        return Err(faulty(&text, syntax_diagnostics(&text.errors)));
+    if !text.parsed.errors.is_empty() {
+        return Err(faulty(&text, syntax_diagnostics(&text.parsed.errors)));
     }
     let mut facts = Facts::new();
     loop {
-        match plan(&text.parsed, text.source.text(), &options, &facts) {
+        match plan(&text.parsed.dockerfile, text.source.text(), &options, &facts) {
             Ok(Planning::Done(plan)) => return Ok(*plan),
             Ok(Planning::Need(wanted)) => learn(&text, &wanted, bases, &mut facts)?,
             Err(diagnostics) => return Err(faulty(&text, diagnostics)),

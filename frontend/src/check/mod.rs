@@ -33,8 +33,8 @@ use crate::link::link;
 use crate::stages::Stages;
 use crate::survey::Survey;
 use crate::{
-    BuildOptions, Diagnostic, FactRequest, Facts, Rule, epoch, globals, link as names, onbuild,
-    syntax_diagnostics,
+    BuildOptions, Diagnostic, FactRequest, Facts, Rule, epoch, globals, link as names, mistakes,
+    onbuild,
 };
 
 /// Which stages are looked at.
@@ -58,7 +58,7 @@ pub struct Checked {
     pub unknown: Vec<FactRequest>,
 }
 
-/// Checks a Dockerfile, be it well formed or not. `source` is the text that `parsed` was parsed from.
+/// Checks a Dockerfile, be it well formed or not, and says all at once what is wrong with it. `source` is the text that `parsed` was parsed from.
 #[must_use]
 pub fn check(
     parsed: &Parsed,
@@ -67,28 +67,30 @@ pub fn check(
     facts: &Facts,
     extent: Extent,
 ) -> Checked {
-    let mut errors = syntax_diagnostics(&parsed.errors);
-    let settings = match Settings::of(&parsed.dockerfile, options) {
-        Ok(settings) => settings,
-        Err(error) => {
-            errors.push(error);
-            return sorted(Checked { remarks: errors, ..Checked::default() });
+    let mut report = match Settings::of(&parsed.dockerfile, options) {
+        Ok(settings) => Report::new(settings),
+        Err(_) => {
+            let remarks = mistakes::all(parsed, options, facts, extent);
+            return Checked { remarks, ..Checked::default() };
         }
     };
-    let mut report = Report::new(settings);
     let subject = Subject { parsed, source, options, facts, extent };
-    let found = subject.check(&mut report);
-    if parsed.errors.is_empty() {
-        errors.extend(found);
-    }
+    let verdict = subject.check(&mut report);
     let mut checked = report.finish();
-    checked.remarks.append(&mut errors);
-    sorted(checked)
-}
-
-fn sorted(mut checked: Checked) -> Checked {
+    if verdict == Verdict::Wrong || !parsed.errors.is_empty() {
+        checked.remarks.extend(mistakes::all(parsed, options, facts, extent));
+    }
     checked.remarks.sort_by_key(|remark| (remark.line_span().map(|at| at.start), remark.span));
     checked
+}
+
+/// Whether what the parser understood can be built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// As far as it was looked at.
+    Right,
+    /// Something is wrong with it.
+    Wrong,
 }
 
 /// What is checked.
@@ -101,39 +103,30 @@ struct Subject<'s> {
 }
 
 impl Subject<'_> {
-    /// Makes all remarks, and answers the errors that the parser did not find.
-    fn check(&self, report: &mut Report) -> Vec<Diagnostic> {
+    /// Makes all remarks, up to the first error.
+    fn check(&self, report: &mut Report) -> Verdict {
         let (dockerfile, options) = (&self.parsed.dockerfile, self.options);
         let refusal = Refusal::of(&self.parsed.errors);
         if refusal.is_unreadable() {
-            return Vec::new();
+            return Verdict::Right;
         }
         written::check(dockerfile, self.source, refusal.instruction_offset(), report);
         if let Some(error) = refusal.instruction {
             written::check_refused(error, self.source, report);
-            return Vec::new();
+            return Verdict::Right;
         }
         stages::names(dockerfile, report);
         stages::casing(dockerfile, report);
         stages::default_arguments(dockerfile, options, report);
-        let globals = match globals::evaluate(dockerfile, options) {
-            Ok(globals) => globals,
-            Err(errors) => return errors,
-        };
+        let Ok(globals) = globals::evaluate(dockerfile, options) else { return Verdict::Wrong };
         if !from::check(dockerfile, &globals, report) {
             report.end();
         }
-        let mut stages = match link(dockerfile, &globals, options) {
-            Ok(stages) => stages,
-            Err(errors) => return errors,
-        };
-        if let Err(errors) = onbuild::add_triggers(&mut stages, self.facts) {
-            return errors;
+        let Ok(mut stages) = link(dockerfile, &globals, options) else { return Verdict::Wrong };
+        if onbuild::add_triggers(&mut stages, self.facts).is_err() {
+            return Verdict::Wrong;
         }
-        let wanted = match self.wanted(&stages) {
-            Ok(wanted) => wanted,
-            Err(error) => return vec![error],
-        };
+        let Ok(wanted) = self.wanted(&stages) else { return Verdict::Wrong };
         let epoch = epoch::epoch(dockerfile, &globals, &stages, options).err();
         if epoch.as_ref().is_some_and(|error| error.code != Rule::NotSupportedYet.code()) {
             report.end();
@@ -143,11 +136,11 @@ impl Subject<'_> {
         self.note_unknown(&survey, &wanted, report);
         let target = names::target(&stages, options).unwrap_or(stages.len() - 1);
         if options.target.is_none() {
-            hints::unused_stages(&stages, &names::needed(target, &stages, options), report);
+            hints::unused_stages(&stages, &needed(target, &stages, options), report);
         }
         hints::untagged_bases(&stages, report);
-        let errors = Walk::new(survey, target).run(&wanted, refusal.word_offset(), report);
-        epoch.into_iter().chain(errors).collect()
+        let verdict = Walk::new(survey, target).run(&wanted, refusal.word_offset(), report);
+        if epoch.is_some() { Verdict::Wrong } else { verdict }
     }
 
     /// Notes the base images that would make the check complete.
@@ -165,8 +158,12 @@ impl Subject<'_> {
         if all {
             return Ok(vec![true; stages.len()]);
         }
-        Ok(names::needed(target, stages, self.options))
+        Ok(needed(target, stages, self.options))
     }
+}
+
+fn needed(target: usize, stages: &Stages<'_>, options: &BuildOptions) -> Vec<bool> {
+    names::needed(target, stages, options, |_| Vec::new())
 }
 
 /// A word's variables, each name once, where it stands last.

@@ -9,13 +9,12 @@ use kiln_grammar::{Instruction, InstructionKind, Span};
 
 use super::hints::{self, LastUser};
 use super::report::{Remark, Report, Site};
-use super::{Check, commands, expose, ignored, variables, workdir};
-use crate::build::place;
+use super::{Check, Verdict, commands, expose, ignored, variables, workdir};
 use crate::link::{Reference, Stage};
 use crate::lower::{Scope, lower};
 use crate::stage::StageState;
 use crate::survey::Survey;
-use crate::{Diagnostic, FactRequest, Facts, Rule};
+use crate::{FactRequest, Facts, Rule};
 
 /// What rules see of an instruction.
 #[derive(Debug)]
@@ -58,6 +57,7 @@ pub(super) struct Walk<'w> {
     /// The target and the stages below it, by index.
     in_image: Vec<bool>,
     walked: Vec<Option<Walked>>,
+    verdict: Verdict,
 }
 
 impl<'w> Walk<'w> {
@@ -74,32 +74,20 @@ impl<'w> Walk<'w> {
         for index in successors(Some(target), below) {
             in_image[index] = true;
         }
-        Self { survey, target, in_image, walked: Vec::new() }
+        Self { survey, target, in_image, walked: Vec::new(), verdict: Verdict::Right }
     }
 
-    /// Walks through the wanted stages, in order, and answers their errors. Makes no remark from `end` on,
-    /// an offset, nor behind an error.
-    pub(super) fn run(
-        mut self,
-        wanted: &[bool],
-        end: usize,
-        report: &mut Report,
-    ) -> Vec<Diagnostic> {
-        let mut errors = Vec::new();
+    /// Walks through the wanted stages, in order. Makes no remark from `end` on, an offset, nor behind an
+    /// error.
+    pub(super) fn run(mut self, wanted: &[bool], end: usize, report: &mut Report) -> Verdict {
         for (index, wanted) in wanted.iter().enumerate() {
-            let walked = wanted.then(|| self.stage(index, end, report, &mut errors));
+            let walked = wanted.then(|| self.stage(index, end, report));
             self.walked.push(walked);
         }
-        errors
+        self.verdict
     }
 
-    fn stage(
-        &self,
-        index: usize,
-        end: usize,
-        report: &mut Report,
-        errors: &mut Vec<Diagnostic>,
-    ) -> Walked {
+    fn stage(&mut self, index: usize, end: usize, report: &mut Report) -> Walked {
         let stage = &self.survey.stages()[index];
         let mut walked = self.begin(stage);
         let mut memory = Memory { has_workdir: walked.has_workdir, ..Memory::default() };
@@ -129,7 +117,7 @@ impl<'w> Walk<'w> {
                     if found.iter().any(|error| error.code != Rule::NotSupportedYet.code()) {
                         report.end();
                     }
-                    errors.extend(found.into_iter().map(|error| place(error, command)));
+                    self.verdict = Verdict::Wrong;
                 }
             }
         }

@@ -40,23 +40,35 @@ struct Common {
 /// Lowers `COPY`.
 pub(super) fn lower_copy(copy: &Copy, scope: &Scope<'_>) -> Result<Effect, Vec<Diagnostic>> {
     let from = match &copy.from {
-        None => Reference::Context(MAIN_CONTEXT.to_owned()),
+        None => Ok(Reference::Context(MAIN_CONTEXT.to_owned())),
         Some(from) => resolve(&from.node, from.span, scope.index, scope.stages, scope.options)
-            .and_then(|found| refuse_later(found, from.span, scope))
-            .map_err(|error| vec![error])?,
+            .and_then(|found| refuse_later(found, from.span, scope)),
     };
-    let common = common("COPY", false, &copy.files, scope)?;
+    let (from, common) = both(from, common("COPY", false, &copy.files, scope))?;
     let common = Common { parents: copy.parents, ..common };
     lower_files(&copy.files, &common, &from, scope)
 }
 
 /// Lowers `ADD`.
 pub(super) fn lower_add(add: &Add, scope: &Scope<'_>) -> Result<Effect, Vec<Diagnostic>> {
-    let fetching = Fetching::of(add, scope).map_err(|error| vec![error])?;
-    let common = common("ADD", add.unpack.unwrap_or(true), &add.files, scope)?;
+    let common = common("ADD", add.unpack.unwrap_or(true), &add.files, scope);
+    let (fetching, common) = both(Fetching::of(add, scope), common)?;
     let common = Common { fetching: Some(fetching), ..common };
     let from = Reference::Context(MAIN_CONTEXT.to_owned());
     lower_files(&add.files, &common, &from, scope)
+}
+
+/// Joins two results; of both failures when both fail.
+fn both<A, B>(
+    first: Result<A, Diagnostic>,
+    second: Result<B, Vec<Diagnostic>>,
+) -> Result<(A, B), Vec<Diagnostic>> {
+    match (first, second) {
+        (Ok(first), Ok(second)) => Ok((first, second)),
+        (first, second) => {
+            Err(first.err().into_iter().chain(second.err().into_iter().flatten()).collect())
+        }
+    }
 }
 
 /// Says that a stage is named before it is there.

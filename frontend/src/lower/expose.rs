@@ -9,17 +9,29 @@ use crate::stage::{Change, Effect};
 use crate::{Diagnostic, Rule};
 
 /// Lowers `EXPOSE`. The history lists the ports of the instruction one by one, sorted as texts.
-pub(super) fn lower(expose: &Expose, scope: &Scope<'_>) -> Result<Effect, Diagnostic> {
+pub(super) fn lower(expose: &Expose, scope: &Scope<'_>) -> Result<Effect, Vec<Diagnostic>> {
     let mut ports = Vec::new();
+    let mut errors = Vec::new();
     for word in &expose.ports {
-        for text in expand_split(word, &scope.state.environment)? {
-            let read = read(&text).map_err(|reason| {
-                let message = format!("`{text}` is not a port: {reason}");
-                Diagnostic::error(Rule::InvalidPort, word.span, message)
-                    .hint("write a number from 0 to 65535, such as `80`, `53/udp` or `7000-7010`")
-            })?;
-            ports.extend(read);
+        let texts = expand_split(word, &scope.state.environment);
+        let texts = texts.unwrap_or_else(|error| {
+            errors.push(error);
+            Vec::new()
+        });
+        for text in texts {
+            match read(&text) {
+                Ok(read) => ports.extend(read),
+                Err(reason) => {
+                    let message = format!("`{text}` is not a port: {reason}");
+                    errors.push(Diagnostic::error(Rule::InvalidPort, word.span, message).hint(
+                        "write a number from 0 to 65535, such as `80`, `53/udp` or `7000-7010`",
+                    ));
+                }
+            }
         }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
     }
     ports.sort();
     ports.dedup();

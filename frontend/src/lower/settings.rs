@@ -15,15 +15,21 @@ pub(super) fn lower_user(user: &User, scope: &Scope<'_>) -> Result<Effect, Diagn
 }
 
 /// Lowers `VOLUME`.
-pub(super) fn lower_volume(volume: &Volume, scope: &Scope<'_>) -> Result<Effect, Diagnostic> {
+pub(super) fn lower_volume(volume: &Volume, scope: &Scope<'_>) -> Result<Effect, Vec<Diagnostic>> {
     let mut paths = Vec::new();
+    let mut errors = Vec::new();
     for word in &volume.paths {
-        let path = expand(word, &scope.state.environment)?;
-        if path.is_empty() {
-            let message = format!("the volume `{}` comes out empty", word.raw);
-            return Err(Diagnostic::error(Rule::InvalidPath, word.span, message));
+        match expand(word, &scope.state.environment) {
+            Ok(path) if path.is_empty() => {
+                let message = format!("the volume `{}` comes out empty", word.raw);
+                errors.push(Diagnostic::error(Rule::InvalidPath, word.span, message));
+            }
+            Ok(path) => paths.push(path),
+            Err(error) => errors.push(error),
         }
-        paths.push(path);
+    }
+    if !errors.is_empty() {
+        return Err(errors);
     }
     Ok(Effect::of(format!("VOLUME {}", plain_list(&paths)), vec![Change::Volumes(paths)]))
 }

@@ -1,6 +1,6 @@
 //! `ENV`, `LABEL` and `ARG`.
 
-use kiln_grammar::{Arg, Pairs};
+use kiln_grammar::{Arg, Pairs, Word};
 
 use super::Scope;
 use crate::environment::{Environment, Layered};
@@ -9,7 +9,7 @@ use crate::stage::{Change, Effect};
 use crate::{Diagnostic, Rule};
 
 /// Lowers `ENV`.
-pub(super) fn lower_env(pairs: &Pairs, scope: &Scope<'_>) -> Result<Effect, Diagnostic> {
+pub(super) fn lower_env(pairs: &Pairs, scope: &Scope<'_>) -> Result<Effect, Vec<Diagnostic>> {
     let pairs = expand_pairs(pairs, scope)?;
     let created_by = created_by("ENV", &pairs);
     let changes = pairs.into_iter().map(|(name, value)| Change::Variable { name, value });
@@ -17,25 +17,35 @@ pub(super) fn lower_env(pairs: &Pairs, scope: &Scope<'_>) -> Result<Effect, Diag
 }
 
 /// Lowers `LABEL`.
-pub(super) fn lower_label(pairs: &Pairs, scope: &Scope<'_>) -> Result<Effect, Diagnostic> {
+pub(super) fn lower_label(pairs: &Pairs, scope: &Scope<'_>) -> Result<Effect, Vec<Diagnostic>> {
     let pairs = expand_pairs(pairs, scope)?;
     let created_by = created_by("LABEL", &pairs);
     let changes = pairs.into_iter().map(|(name, value)| Change::Label { name, value });
     Ok(Effect::of(created_by, changes.collect()))
 }
 
-fn expand_pairs(pairs: &Pairs, scope: &Scope<'_>) -> Result<Vec<(String, String)>, Diagnostic> {
-    let environment = &scope.state.environment;
+fn expand_pairs(
+    pairs: &Pairs,
+    scope: &Scope<'_>,
+) -> Result<Vec<(String, String)>, Vec<Diagnostic>> {
     let mut expanded = Vec::new();
+    let mut errors = Vec::new();
     for pair in &pairs.pairs {
-        let name = expand(&pair.key, environment)?;
-        if name.is_empty() {
-            let message = format!("the name `{}` comes out empty", pair.key.raw);
-            return Err(Diagnostic::error(Rule::BlankName, pair.key.span, message));
+        match (expand_name(&pair.key, scope), expand(&pair.value, &scope.state.environment)) {
+            (Ok(name), Ok(value)) => expanded.push((name, value)),
+            (name, value) => errors.extend(name.err().into_iter().chain(value.err())),
         }
-        expanded.push((name, expand(&pair.value, environment)?));
     }
-    Ok(expanded)
+    if errors.is_empty() { Ok(expanded) } else { Err(errors) }
+}
+
+fn expand_name(word: &Word, scope: &Scope<'_>) -> Result<String, Diagnostic> {
+    let name = expand(word, &scope.state.environment)?;
+    if name.is_empty() {
+        let message = format!("the name `{}` comes out empty", word.raw);
+        return Err(Diagnostic::error(Rule::BlankName, word.span, message));
+    }
+    Ok(name)
 }
 
 fn created_by(keyword: &str, pairs: &[(String, String)]) -> String {

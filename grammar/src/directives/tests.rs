@@ -66,7 +66,7 @@ fn a_file_for_another_program_is_one_mistake() {
         "#!/bin/sh\n//syntax = example/frontend:1\n}\n",
         "{\n  \"steps\": [{\"a\": 1}],\n  \"syntax\": \"example/frontend:1\"\n}\n",
     ] {
-        let Parsed { dockerfile, errors } = parse(source);
+        let Parsed { dockerfile, errors, .. } = parse(source);
         let [error] = errors.as_slice() else { panic!("{source}: {errors:?}") };
         let SyntaxErrorKind::ForeignSyntax { frontend } = &error.cause else { panic!("{error:?}") };
         assert_eq!(frontend, "example/frontend:1");

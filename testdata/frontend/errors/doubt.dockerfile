@@ -1,0 +1,24 @@
+FROM alpine AS
+COPY --from=2 a b
+EXPOSE $PORT
+FROM alpine AS good
+COPY --from=Odd_Name! a b
+COPY --from=9 a b
+COPY --from=$X a b
+ENV PORT=80 =
+ENV NAME
+EXPOSE $PORT
+STOPSIGNAL $SIGNAL
+ENV SIGNAL=SIGTERM
+STOPSIGNAL $SIGNAL
+STOPSIGNAL ${SIGNAL}INATE
+ARG MODE=$OTHER
+COPY --chmod=$MODE a b
+COPY --chmod=8 $MODE b
+ARG MODE=0644 WRONG=x$MODE
+COPY --chmod=$MODE --chown=$OTHER a b
+COPY --chmod=$WRONG a b
+FROM good
+COPY --chmod=$WRONG a b
+EXPOSE $OTHER
+EXPOSE none
