@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::iter;
 use std::path::Path;
 
 use kiln_frontend::{
@@ -10,6 +11,7 @@ use kiln_frontend::{
 };
 use kiln_grammar::Parsed;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 
 use super::contexts::Contexts;
 use super::request::{BuildContext, BuildRequest, Definition, DockerfileSource};
@@ -18,6 +20,9 @@ use crate::{Engine, EngineError};
 
 /// The most that is read of an included file, in bytes.
 const FRAGMENT_LIMIT: u64 = 1 << 20;
+/// How often a file is tried to which a link leads by `..`: while anybody on the machine mounts or renames
+/// something, the kernel cannot tell where that leads, and says so.
+const MAX_TRIES: usize = 1000;
 
 /// A Dockerfile as it was read.
 pub(super) struct Text {
@@ -122,7 +127,10 @@ fn read_inside(directory: &Path, path: &str) -> io::Result<Vec<u8>> {
     let root = File::open(directory)?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let file = File::from(rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve)?);
+    let open = || rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve);
+    let is_told = |opened: &rustix::io::Result<_>| !matches!(opened, Err(Errno::AGAIN));
+    let opened = iter::repeat_with(open).take(MAX_TRIES).find(is_told);
+    let file = File::from(opened.unwrap_or(Err(Errno::AGAIN))?);
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
@@ -143,4 +151,36 @@ fn text(bytes: &[u8]) -> String {
 fn unreadable(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> EngineError {
     let path = path.to_owned();
     move |source| EngineError::ReadFile { what, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn an_included_file_is_found_while_others_rename() {
+        let context = tempfile::tempdir().unwrap();
+        for name in ["a/b", "names/one"] {
+            fs::create_dir_all(context.path().join(name)).unwrap();
+        }
+        fs::write(context.path().join("a/file"), "RUN true\n").unwrap();
+        symlink(format!("a{}/file", "/b/..".repeat(20)), context.path().join("link")).unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let names = context.path().join("names");
+                while !done.load(Ordering::Relaxed) {
+                    fs::rename(names.join("one"), names.join("two")).unwrap();
+                    fs::rename(names.join("two"), names.join("one")).unwrap();
+                }
+            });
+            let read = (0..2_000).map(|_| read_inside(context.path(), "link"));
+            let failed: Vec<_> = read.filter_map(Result::err).collect();
+            done.store(true, Ordering::Relaxed);
+            assert!(failed.is_empty(), "{} of 2,000: {:?}", failed.len(), failed[0]);
+        });
+    }
 }
