@@ -150,3 +150,52 @@ fn outlines_and_targets_fetch_nothing_that_they_do_not_need() {
     let called = build("FROM scratch\nCOPPY a b\n", &["--call=outline"]);
     assert_eq!(called.code, Some(3));
 }
+
+#[test]
+fn nothing_of_a_dockerfile_steers_a_terminal() {
+    let hostile = "\u{1b}]0;title\u{7}\u{9b}2J\u{202e}\r";
+    let unknown = format!("FROM scratch\n{hostile}RUN x\nEXPOSE {hostile}80\n");
+    let failing = format!(
+        "# {hostile}\nFROM scratch AS one\nLABEL a {hostile}\nCOPY a{hostile} /\n\
+         FROM scratch AS two\n# N {hostile}\nARG N=\"{hostile}\"\nCOPY --from=one / /\n"
+    );
+    let modes: [&[&str]; 7] = [
+        &["--progress=plain"],
+        &["--progress=tty"],
+        &["--progress=rawjson"],
+        &["--progress=quiet"],
+        &["--check"],
+        &["--call=check,format=json"],
+        &["--call=outline"],
+    ];
+    for (dockerfile, is_always_told) in [(&unknown, true), (&failing, false)] {
+        for arguments in modes {
+            let called = build(dockerfile, arguments);
+            for text in [&called.stdout, &called.stderr] {
+                let steers = |ch: char| kiln_frontend::steers(ch) && !matches!(ch, '\n' | '\t');
+                let found = text.chars().find(|ch| steers(*ch));
+                assert_eq!(found, None, "{arguments:?}: {text:?}");
+            }
+            let told = called.stdout + &called.stderr;
+            let is_told = told.contains("\\u001b]0;title\\u0007");
+            assert!(is_told || !is_always_told, "{arguments:?}: {told}");
+        }
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let dockerfile = "FROM scratch AS one\nRUNN x\nEXPOSE none\nFROM one\nCOPY --from=7 a b\n";
+    for arguments in [&["--progress=plain"][..], &["--check"], &["--call=outline"]] {
+        let called = build(dockerfile, arguments);
+        assert_ne!(called.code, Some(0));
+        let told = called.stdout + &called.stderr;
+        let errors = told.lines().filter(|line| line.starts_with("error["));
+        let codes: Vec<_> = errors.map(|line| line.split(']').next().unwrap()).collect();
+        assert_eq!(
+            codes,
+            ["error[unknown-instruction", "error[invalid-port", "error[missing-stage"],
+            "{arguments:?}: {told}"
+        );
+    }
+}

@@ -81,6 +81,17 @@ impl SourceText {
         (line, self.text[start..offset].chars().count() + 1)
     }
 
+    /// The line that a byte of the whole text is in, without its ending, and what of it stands before the byte.
+    pub(crate) fn line_around(&self, offset: usize) -> (&str, &str) {
+        let offset = self.text.floor_char_boundary(offset);
+        let next = self.starts.partition_point(|start| *start <= offset);
+        let start = next.checked_sub(1).map_or(0, |index| self.starts[index]);
+        let end = self.starts.get(next).copied().unwrap_or(self.text.len());
+        let line = &self.text[start..end];
+        let line = line.strip_suffix('\n').unwrap_or(line);
+        (line.strip_suffix('\r').unwrap_or(line), &self.text[start..offset])
+    }
+
     /// Where a byte of the text is from.
     #[must_use]
     pub fn locate(&self, offset: usize) -> Location<'_> {

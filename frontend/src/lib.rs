@@ -29,6 +29,7 @@ mod stage;
 mod stages;
 mod survey;
 mod syntax_codes;
+mod visible;
 
 pub use address::{
     Address, AddressError, GitAddress, parse_address, parse_context_address, redact,
@@ -45,3 +46,4 @@ pub use outline::{Argument, Outline, Secret, Target, outline, targets};
 pub use plan::{Plan, Planning, SourceEntry, SourceMap, plan};
 pub use render::render;
 pub use rule::{Rule, codes};
+pub use visible::{steers, visible};

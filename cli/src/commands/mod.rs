@@ -19,6 +19,7 @@ use kiln_cli::args::{
 };
 use kiln_cli::exit_code::ExitCode;
 use kiln_engine::{Engine, EngineConfig, EngineError, Settings};
+use kiln_frontend::visible;
 
 pub(crate) use durable::main as durable_main;
 pub(crate) use report::{fail, note};
@@ -98,5 +99,5 @@ fn default_root(is_root: bool) -> PathBuf {
 /// Prints a result. A reader that went away has what it wanted.
 pub(crate) fn print(text: &str) {
     let mut out = io::stdout().lock();
-    let _unread = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let _unread = out.write_all(visible(text).as_bytes()).and_then(|()| out.flush());
 }

@@ -5,9 +5,9 @@ use std::io::{self, Write as _};
 
 use kiln_cli::answers::diagnostics;
 use kiln_cli::exit_code::ExitCode;
-use kiln_cli::render::in_words;
+use kiln_cli::render::{in_words, output_line};
 use kiln_engine::{EngineError, ErrorKind, FailedStep, MissingImage, Place};
-use kiln_frontend::{Check, Diagnostic, Severity};
+use kiln_frontend::{Check, Diagnostic, Severity, visible};
 
 /// Tells of a failure on standard error; answers the exit code for it.
 pub(crate) fn fail(error: &EngineError) -> ExitCode {
@@ -41,9 +41,10 @@ pub(crate) fn note(kind: &str, text: &str) {
     show(&format!("{kind}: {text}\n"));
 }
 
+/// Tells something of one or more lines, with nothing in it that steers a terminal: names and lines are a stranger's.
 pub(crate) fn show(text: &str) {
     // There is nobody else to tell.
-    let _unread = io::stderr().lock().write_all(text.as_bytes());
+    let _unread = io::stderr().lock().write_all(visible(text).as_bytes());
 }
 
 fn failed_step(step: &FailedStep) -> String {
@@ -56,7 +57,7 @@ fn failed_step(step: &FailedStep) -> String {
     {
         text.push_str("  = its last output:\n");
         for line in output {
-            text.push_str(&format!("      {}\n", clean(line)));
+            text.push_str(&format!("      {}\n", output_line(line)));
         }
     }
     text.push_str(&help(&step.engine_error().map(EngineError::hints).unwrap_or_default()));
@@ -94,15 +95,10 @@ fn excerpt(place: &Place) -> String {
     let mut text = format!("{:width$}--> {}:{}\n", "", place.file, place.line);
     text.push_str(&format!("{:width$} |\n", ""));
     for (offset, line) in lines.iter().enumerate() {
-        text.push_str(&format!("{:>width$} | {}\n", place.line + offset, clean(line)));
+        text.push_str(&format!("{:>width$} | {line}\n", place.line + offset));
     }
     text.push_str(&format!("{:width$} |\n", ""));
     text
-}
-
-/// Without what could steer a terminal: the text is the Dockerfile's or a command's.
-fn clean(line: &str) -> String {
-    line.chars().filter(|c| !c.is_control() || *c == '\t').collect()
 }
 
 fn chain(error: &dyn Error) -> String {

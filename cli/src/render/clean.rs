@@ -4,6 +4,8 @@
 //! or answer as if typed. Whole sequences are dropped, and with them all control characters and the
 //! marks that reorder text. What is left is printable text, tabs, and lines.
 
+use kiln_frontend::{steers, visible};
+
 /// The longest line that is kept in one piece, in bytes.
 const MAX_LINE_BYTES: usize = 8 * 1024;
 
@@ -120,24 +122,25 @@ impl LineCleaner {
     }
 }
 
-/// Whether a character neither controls a terminal nor reorders text. A tab does not.
+/// Whether a character is seen. A tab is.
 fn is_showable(c: char) -> bool {
-    let reorders = matches!(
-        c,
-        '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-    );
-    let separates = matches!(c, '\u{2028}' | '\u{2029}');
-    c == '\t' || !(c.is_control() || reorders || separates)
+    c == '\t' || !steers(c)
 }
 
-/// Text from a Dockerfile or a message, fit for one line: clean, each run of white space one space.
-pub(super) fn one_line(text: &str) -> String {
+/// What a step wrote, as one line.
+#[must_use]
+pub fn output_line(text: &str) -> String {
     let mut cleaner = LineCleaner::default();
     let mut lines = Vec::new();
     cleaner.feed(text.as_bytes(), &mut lines);
     lines.extend(cleaner.finish());
-    let joined = lines.join(" ");
-    joined.split_whitespace().collect::<Vec<_>>().join(" ")
+    lines.join(" ")
+}
+
+/// Text from a Dockerfile or a message, fit for one line: what steers a terminal is spelt out, and each run of
+/// white space is one space.
+pub(super) fn one_line(text: &str) -> String {
+    visible(text).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A message as a person would put it: `No such file or directory (os error 2)` is `no such file or
@@ -277,7 +280,7 @@ mod tests {
     fn names_are_one_line() {
         assert_eq!(
             one_line("RUN <<EOF\n  make\x1b[2J\n\tinstall\nEOF"),
-            "RUN <<EOF make install EOF"
+            "RUN <<EOF make\\u001b[2J install EOF"
         );
     }
 }

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use kiln_frontend::visible;
 use kiln_solver::{Event, EventKind, Stream, Unit};
 use serde::Serialize;
 
@@ -52,9 +53,8 @@ impl<W: Write + Send> Renderer for RawJson<W> {
             task: event.task.0,
             kind: Kind::from(&event.kind),
         };
-        let mut text = serde_json::to_vec(&line)?;
-        text.push(b'\n');
-        self.out.write_all(&text)?;
+        let text = serde_json::to_string(&line)?;
+        writeln!(self.out, "{}", visible(&text))?;
         self.out.flush()
     }
 }
