@@ -18,6 +18,7 @@ pub use error::CacheError;
 pub use key::CacheKey;
 pub use record::{BlobRef, LayerRef, Record, RecordStore, Snapshot};
 pub use store::{
-    ActionLock, BlobWriter, CacheMountGuard, CacheMountSpec, DiskStore, ImageRow, MemStore,
-    RemoteRow, RepositoryGuard, Store, StoredBlob, check, gc,
+    ActionLock, BlobWriter, BuildFile, BuildLimits, BuildRow, BuildState, BuildStatus,
+    CacheMountGuard, CacheMountSpec, DiskStore, ImageRow, ListedBuild, MemStore, RemoteRow,
+    RepositoryGuard, Store, StoredBlob, check, gc, is_build_id,
 };

@@ -194,6 +194,30 @@ pub enum EngineError {
         /// What.
         what: String,
     },
+    /// No build is recorded under a name.
+    #[error("no build `{reference}` is recorded")]
+    NoBuild {
+        /// What was asked for.
+        reference: String,
+        /// What may be meant.
+        hints: Vec<String>,
+    },
+    /// Several builds have ids that begin so.
+    #[error("several builds have ids that begin with `{reference}`: {}", .ids.join(", "))]
+    AmbiguousBuild {
+        /// What was asked for.
+        reference: String,
+        /// Some of them.
+        ids: Vec<String>,
+    },
+    /// What is kept of a build cannot be read.
+    #[error("the record of the build `{id}` cannot be read: {reason}")]
+    BuildRecord {
+        /// The build.
+        id: String,
+        /// Why.
+        reason: String,
+    },
     /// The caller cancelled.
     #[error("cancelled")]
     Cancelled,
@@ -291,6 +315,7 @@ impl EngineError {
             | Self::Epoch { .. }
             | Self::SeveralPlatforms
             | Self::Overlap { .. }
+            | Self::AmbiguousBuild { .. }
             | Self::Unsupported { .. } => ErrorKind::Usage,
             Self::Dockerfile(_) => ErrorKind::Dockerfile,
             Self::Command { .. } | Self::Archive { .. } | Self::NoSource { .. } => ErrorKind::Step,
@@ -300,6 +325,7 @@ impl EngineError {
             | Self::Device { .. }
             | Self::NamedContext { .. }
             | Self::NoImage { .. }
+            | Self::NoBuild { .. }
             | Self::Image { .. } => ErrorKind::NotFound,
             Self::Images(images) => {
                 images.first().map_or(ErrorKind::NotFound, |image| image.error.kind())
@@ -312,6 +338,7 @@ impl EngineError {
             | Self::WriteFile { .. }
             | Self::CopyBlob { .. }
             | Self::InTheWay { .. }
+            | Self::BuildRecord { .. }
             | Self::Pack { .. } => ErrorKind::Store,
             Self::Sandbox(ExecutorError::Cancelled) | Self::Cancelled => ErrorKind::Interrupted,
             Self::Sandbox(ExecutorError::UnknownName { .. }) => ErrorKind::Step,
@@ -332,6 +359,7 @@ impl EngineError {
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::Select(error) => error.hints(),
+            Self::NoBuild { hints, .. } => hints.clone(),
             Self::Overlap { .. } => {
                 vec![
                     "leave out `platform-split=false`: each platform then has a directory"

@@ -1,4 +1,5 @@
-//! `kiln.toml`: how registries are reached, where devices are described, and how large the store may grow.
+//! `kiln.toml`: how registries are reached, where devices are described, how large the store may grow, and how much
+//! is kept of builds.
 //!
 //! The first file that exists counts: the one the caller names, `$XDG_CONFIG_HOME/kiln/kiln.toml`
 //! (`~/.config` where the variable is unset), `/etc/kiln/kiln.toml`. The form of the tables is
@@ -6,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 use std::{env, fs, io};
 
 use kiln_registry::RegistryConfig;
@@ -27,6 +29,97 @@ pub struct Settings {
     /// How large the store may grow.
     #[serde(default)]
     pub gc: GcSettings,
+    /// How much is kept of builds.
+    #[serde(default)]
+    pub history: HistorySettings,
+}
+
+/// `[history]`: how much is kept of builds that ended. The names are BuildKit's, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct HistorySettings {
+    /// How many: 100. Nothing is recorded where it is 0.
+    #[serde(alias = "maxEntries")]
+    pub max_entries: u32,
+    /// For how long: 30 days.
+    #[serde(alias = "maxAge")]
+    pub max_age: Age,
+    /// How large all may be together: 500 MB.
+    pub max_size: Amount,
+}
+
+impl Default for HistorySettings {
+    fn default() -> Self {
+        let max_age = Age(Duration::from_secs(30 * 86_400));
+        Self { max_entries: 100, max_age, max_size: Amount::Bytes(500_000_000) }
+    }
+}
+
+impl HistorySettings {
+    /// Whether builds are recorded.
+    #[must_use]
+    pub fn is_kept(self) -> bool {
+        self.max_entries > 0
+    }
+}
+
+/// A time that something may be old, as Go writes it, with days and weeks besides: `1h30m`, `7d`; or in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "AmountText")]
+pub struct Age(Duration);
+
+impl Age {
+    /// The time.
+    #[must_use]
+    pub const fn duration(self) -> Duration {
+        self.0
+    }
+}
+
+/// A text that is no time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a duration such as 90s, 24h or 7d")]
+pub struct AgeError {
+    text: String,
+}
+
+impl TryFrom<AmountText> for Age {
+    type Error = AgeError;
+
+    fn try_from(text: AmountText) -> Result<Self, AgeError> {
+        match text {
+            AmountText::Number(seconds) => Ok(Self(Duration::from_secs(seconds))),
+            AmountText::Text(text) => text.parse(),
+        }
+    }
+}
+
+impl FromStr for Age {
+    type Err = AgeError;
+
+    fn from_str(text: &str) -> Result<Self, AgeError> {
+        let none = || AgeError { text: text.to_owned() };
+        let mut rest = text;
+        let mut sum = Duration::ZERO;
+        while !rest.is_empty() {
+            let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(none)?;
+            let number: u64 = rest[..digits].parse().map_err(|_| none())?;
+            let unit = &rest[digits..];
+            let unit = &unit[..unit.find(|c: char| c.is_ascii_digit()).unwrap_or(unit.len())];
+            let seconds = match unit {
+                "s" => 1,
+                "m" => 60,
+                "h" => 3600,
+                "d" => 86_400,
+                "w" => 604_800,
+                _ => return Err(none()),
+            };
+            let more = number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(none)?;
+            sum = sum.checked_add(more).ok_or_else(none)?;
+            rest = &rest[digits + unit.len()..];
+        }
+        if text.is_empty() { Err(none()) } else { Ok(Self(sum)) }
+    }
 }
 
 /// `[gc]`: what is collected after a build that stored something. The defaults are BuildKit's.
@@ -209,6 +302,21 @@ mod tests {
             assert!(text.parse::<Amount>().is_err(), "{text}");
         }
         assert!(parse("[gc]\nmax = \"much\"\n").is_err());
+    }
+
+    #[test]
+    fn history_has_the_names_of_buildkit_too() {
+        let history = parse("[history]\nmaxEntries = 3\nmaxAge = 3600\n").unwrap().history;
+        assert_eq!((history.max_entries, history.max_age), (3, Age(Duration::from_secs(3600))));
+        let history = parse("[history]\nmax-age = \"1w1d\"\nmax-size = \"1MB\"\n").unwrap().history;
+        assert_eq!(history.max_age.duration(), Duration::from_secs(8 * 86_400));
+        assert_eq!(history.max_size, Amount::Bytes(1_000_000));
+        assert!(
+            history.is_kept() && !parse("[history]\nmax-entries = 0\n").unwrap().history.is_kept()
+        );
+        for text in ["", "24", "h", "1y", "99999999999999999999w"] {
+            assert!(text.parse::<Age>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -5,9 +5,9 @@
 
 use std::path::Path;
 
-use kiln_cache::Store;
 use kiln_cache::check::{Checked, Repair};
 use kiln_cache::gc::{Collected, Limits, Usage, Wanted};
+use kiln_cache::{BuildLimits, Store};
 
 use crate::settings::{Amount, GcSettings};
 use crate::{Engine, EngineError};
@@ -21,11 +21,13 @@ impl Engine {
         Ok(self.store.usage()?)
     }
 
-    /// Takes away what is worth least; builds beside it lose nothing that they use.
+    /// Takes away what is worth least; builds beside it lose nothing that they use. Of the history only what
+    /// is over its own limits goes.
     ///
     /// # Errors
     /// When the store cannot be read or written.
     pub fn prune(&self, wanted: &Wanted) -> Result<Collected, EngineError> {
+        self.store.trim_builds(&self.build_limits()?)?;
         Ok(self.store.collect(wanted)?)
     }
 
@@ -103,17 +105,25 @@ impl Engine {
     }
 
     /// Makes all that the store at `root` holds survive a crash of the machine, then collects what is
-    /// over the limits. Waits for the disk; does nothing where there is no store.
+    /// over the limits, of builds' records and of all else. Waits for the disk; does nothing where there is
+    /// no store.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn settle(root: &Path, limits: Option<Limits>) -> Result<(), EngineError> {
+    pub fn settle(
+        root: &Path,
+        builds: Option<BuildLimits>,
+        limits: Option<Limits>,
+    ) -> Result<(), EngineError> {
         // A store that was deleted meanwhile is not to come back.
         if !root.join("kiln.db").is_file() {
             return Ok(());
         }
         let store = Store::open(root)?;
         store.mark_durable()?;
+        if let Some(builds) = builds {
+            store.trim_builds(&builds)?;
+        }
         if let Some(limits) = limits {
             store.collect_alone(&Wanted { all: true, limits, ..Wanted::default() })?;
         }

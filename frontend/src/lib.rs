@@ -34,7 +34,7 @@ mod visible;
 pub use address::{
     Address, AddressError, GitAddress, parse_address, parse_context_address, redact,
 };
-pub use check::{Check, Checked, Extent, check};
+pub use check::{Check, Checked, Extent, check, holds_secret};
 pub use context::{CONTEXT_FILE, downloaded_context, unpacked_context};
 pub use diagnostic::{Diagnostic, Label, Severity, syntax_diagnostics};
 pub use facts::{FactRequest, Facts, ResolvedImage};

@@ -10,6 +10,13 @@ use crate::Op;
 pub struct OpId(u32);
 
 impl OpId {
+    /// The id of a vertex of a graph that was written down, to be read back. A [`GraphBuilder`] takes no id
+    /// that it did not issue.
+    #[must_use]
+    pub const fn from_index(index: u32) -> Self {
+        Self(index)
+    }
+
     /// The position in [`Graph::vertices`].
     #[must_use]
     pub fn index(self) -> usize {

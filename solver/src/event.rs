@@ -3,10 +3,12 @@
 //! A consumer folds over the events of one [`Narrator`](crate::Narrator); they come with rising
 //! sequence numbers from one thread. For each task, `Declared` comes first, then `Started`, then any
 //! number of outputs, progress notes and warnings, then at most one of `Cached`, `Finished`, `Failed`
-//! and `Cancelled`. A task that another's failure made needless may never start.
+//! and `Cancelled`. `Keyed` comes right before that end. A task that another's failure made needless may
+//! never start.
 
 use std::time::Duration;
 
+use kiln_cache::{CacheKey, Record};
 use kiln_ir::OpId;
 
 /// One task of a narration: a vertex of the graph, or something that the engine does itself.
@@ -62,6 +64,14 @@ pub enum EventKind {
     Warning {
         /// One sentence.
         message: String,
+    },
+    /// What the cache knows it by. Only for vertices whose results are recorded, and whose inputs could be
+    /// read.
+    Keyed {
+        /// Its key.
+        key: CacheKey,
+        /// The result that was found or made; nothing when it failed or was stopped.
+        record: Option<Box<Record>>,
     },
     /// It ended well.
     Finished {

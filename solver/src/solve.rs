@@ -15,7 +15,7 @@ use kiln_cache::RecordStore;
 use kiln_ir::{Graph, OpId};
 
 use crate::report::{CHANNEL_MESSAGES, Message, Reporter};
-use crate::step::{Ending, Ports, Step};
+use crate::step::{Ending, Performed, Ports, Step};
 use crate::{
     Cancel, Canceller, EventKind, Failure, Narrator, Outcome, Runner, Schedule, SolveError, TaskId,
 };
@@ -71,7 +71,7 @@ pub fn solve<R: Runner>(
 }
 
 /// How a worker's step ended; an error is the payload of its panic.
-type Answer<R> = (OpId, thread::Result<Ending<R>>);
+type Answer<R> = (OpId, thread::Result<Performed<R>>);
 
 /// A worker: takes steps until there are no more.
 fn work<R: Runner>(
@@ -81,9 +81,9 @@ fn work<R: Runner>(
 ) {
     for (task, step) in queue {
         let reporter = Reporter { task, sender };
-        let ending = catch_unwind(AssertUnwindSafe(|| ports.perform(&step, &reporter)));
+        let performed = catch_unwind(AssertUnwindSafe(|| ports.perform(&step, &reporter)));
         // Nobody listens only if the coordinator is unwinding.
-        let _unheard = sender.send(Message::Ended((step.id, ending)));
+        let _unheard = sender.send(Message::Ended((step.id, performed)));
     }
 }
 
@@ -152,9 +152,9 @@ impl<'a, 'n, R: Runner> Coordinator<'a, 'n, R> {
             select! {
                 recv(messages) -> message => match message.expect("this end has a sender too") {
                     Message::Note(task, kind) => self.narrator.tell(task, kind),
-                    Message::Ended((id, Ok(ending))) => self.end(id, ending),
+                    Message::Ended((id, Ok(performed))) => self.end(id, performed),
                     Message::Ended((id, Err(payload))) => {
-                        self.end(id, Ending::Stopped);
+                        self.end(id, Performed::unknown(Ending::Stopped));
                         self.stop();
                         panic = Some(payload);
                     }
@@ -180,8 +180,12 @@ impl<'a, 'n, R: Runner> Coordinator<'a, 'n, R> {
         Step { id, vertex, inputs, cancel }
     }
 
-    fn end(&mut self, id: OpId, ending: Ending<R>) {
+    fn end(&mut self, id: OpId, performed: Performed<R>) {
+        let Performed { ending, key, record } = performed;
         let since = self.active.remove(&id).map_or(Duration::ZERO, |active| active.since);
+        if let Some(key) = key {
+            self.narrator.tell(self.tasks[&id], EventKind::Keyed { key, record });
+        }
         let (kind, outcome) = match ending {
             Ending::Ran(value) => {
                 self.values.insert(id, value);

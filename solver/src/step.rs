@@ -1,6 +1,6 @@
 //! One vertex on a worker thread: its result is looked up, or made and recorded.
 
-use kiln_cache::{CacheKey, RecordStore, key};
+use kiln_cache::{CacheKey, Record, RecordStore, key};
 use kiln_ir::{OpId, Vertex};
 
 use crate::{Cancel, Report, Runner, StepError};
@@ -26,6 +26,22 @@ pub(crate) enum Ending<R: Runner> {
     Stopped,
 }
 
+/// A vertex that ended, with what the cache knows it by.
+pub(crate) struct Performed<R: Runner> {
+    pub(crate) ending: Ending<R>,
+    /// Nothing for a vertex that is not recorded, or whose inputs could not be read.
+    pub(crate) key: Option<CacheKey>,
+    /// The result that was found or made.
+    pub(crate) record: Option<Box<Record>>,
+}
+
+impl<R: Runner> Performed<R> {
+    /// Ended before anything was known of it.
+    pub(crate) const fn unknown(ending: Ending<R>) -> Self {
+        Self { ending, key: None, record: None }
+    }
+}
+
 /// What steps work with.
 pub(crate) struct Ports<'a, R> {
     pub(crate) runner: &'a R,
@@ -34,68 +50,77 @@ pub(crate) struct Ports<'a, R> {
 
 impl<R: Runner> Ports<'_, R> {
     /// Brings `step` to its end.
-    pub(crate) fn perform(&self, step: &Step<'_, R>, report: &dyn Report) -> Ending<R> {
-        let ending = if step.vertex.op.is_recorded() {
-            self.recorded(step, report)
+    pub(crate) fn perform(&self, step: &Step<'_, R>, report: &dyn Report) -> Performed<R> {
+        let mut performed = Performed::unknown(Ending::Stopped);
+        let ended = if step.vertex.op.is_recorded() {
+            self.recorded(step, report, &mut performed)
         } else {
-            self.run(step, report, None)
+            self.run(step, report, &mut performed)
         };
-        match ending {
+        performed.ending = match ended {
             Ok(ending) => ending,
             // Whatever a stopped step says, the stop is why.
             Err(_) if step.cancel.is_cancelled() => Ending::Stopped,
             Err(error) => Ending::Failed(error),
-        }
+        };
+        performed
     }
 
     fn recorded(
         &self,
         step: &Step<'_, R>,
         report: &dyn Report,
+        performed: &mut Performed<R>,
     ) -> Result<Ending<R>, StepError<R::Error>> {
         let digests =
             self.runner.input_digests(step.vertex, &step.inputs).map_err(StepError::Run)?;
         let key = key::derive(&step.vertex.op, &digests);
+        performed.key = Some(key);
         if step.vertex.meta.ignore_cache {
-            return self.run(step, report, Some(&key));
+            return self.run(step, report, performed);
         }
-        if let Some(value) = self.look_up(step, &key)? {
+        if let Some(value) = self.look_up(step, &key, performed)? {
             return Ok(Ending::Cached(value));
         }
         let cancelled = || step.cancel.is_cancelled();
         let _held = self.records.lock(&key, &cancelled).map_err(StepError::Lock)?;
         // Whoever held the lock may have done the work meanwhile.
-        if let Some(value) = self.look_up(step, &key)? {
+        if let Some(value) = self.look_up(step, &key, performed)? {
             return Ok(Ending::Cached(value));
         }
-        self.run(step, report, Some(&key))
+        self.run(step, report, performed)
     }
 
     fn look_up(
         &self,
         step: &Step<'_, R>,
         key: &CacheKey,
+        performed: &mut Performed<R>,
     ) -> Result<Option<R::Value>, StepError<R::Error>> {
-        match self.records.get(key).map_err(StepError::Lookup)? {
-            Some(record) => {
-                self.runner.restore(step.vertex, &step.inputs, &record).map_err(StepError::Run)
-            }
-            None => Ok(None),
+        let Some(record) = self.records.get(key).map_err(StepError::Lookup)? else {
+            return Ok(None);
+        };
+        let restored =
+            self.runner.restore(step.vertex, &step.inputs, &record).map_err(StepError::Run)?;
+        if restored.is_some() {
+            performed.record = Some(Box::new(record));
         }
+        Ok(restored)
     }
 
     fn run(
         &self,
         step: &Step<'_, R>,
         report: &dyn Report,
-        key: Option<&CacheKey>,
+        performed: &mut Performed<R>,
     ) -> Result<Ending<R>, StepError<R::Error>> {
         let (value, record) = self
             .runner
             .run(step.vertex, &step.inputs, report, &step.cancel)
             .map_err(StepError::Run)?;
-        if let (Some(key), Some(record)) = (key, record) {
+        if let (Some(key), Some(record)) = (&performed.key, record) {
             self.records.put(key, &record).map_err(StepError::Record)?;
+            performed.record = Some(Box::new(record));
         }
         Ok(Ending::Ran(value))
     }

@@ -10,7 +10,7 @@
 //! | `layers/<digest>/` | layers by content |
 //! | `mounts/<name>/` | cache mounts; see [`mounts`] |
 //! | `staging/<lease>/` | what a process is making, and `uses`: what it uses; see [`lease`], [`claims`] |
-//! | `builds/<id>/` | what is kept of each build |
+//! | `builds/<id>/` | what is kept of each build; see [`builds`] |
 //! | `contexts/` | what is remembered of build contexts' files, one file each |
 //! | `locks/` | files that are locked, and hold nothing |
 //!
@@ -20,6 +20,7 @@
 //! one machine and a local filesystem. Absent: when anything runs, and what any of it means.
 
 mod blobs;
+mod builds;
 pub mod check;
 mod claims;
 mod db;
@@ -43,6 +44,9 @@ use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use blobs::{BlobWriter, StoredBlob};
+pub use builds::{
+    BuildFile, BuildLimits, BuildRow, BuildState, BuildStatus, ListedBuild, is_build_id,
+};
 pub use images::ImageRow;
 pub use mounts::{CacheMountGuard, CacheMountSpec};
 pub use records::{ActionLock, DiskStore, MemStore};

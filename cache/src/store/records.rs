@@ -34,25 +34,30 @@ impl DiskStore {
         Self { db, locks: locks.to_owned(), taken: Arc::default() }
     }
 
-    /// Notes that the records that were found are in use today. Once, at the end of a build: nothing is
-    /// written when each was noted within the last minute.
-    ///
-    /// # Errors
-    /// When the database cannot be written; nothing is wrong then, but the records seem less used.
-    pub fn note_taken(&self) -> Result<(), CacheError> {
-        let taken = std::mem::take(&mut *enter(&self.taken));
-        if taken.is_empty() {
-            return Ok(());
+    /// Takes out what there is to note at the end of a build: nothing when each record that was found was
+    /// noted within the last minute.
+    pub(super) fn take_noted(&self) -> Taken {
+        Taken(std::mem::take(&mut *enter(&self.taken)))
+    }
+}
+
+/// Records that were found and are in use today.
+#[derive(Debug)]
+pub(super) struct Taken(BTreeSet<CacheKey>);
+
+impl Taken {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn note(&self, transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+        let mut note =
+            transaction.prepare_cached("UPDATE records SET used_ms = ?2 WHERE key = ?1")?;
+        let now = now_ms();
+        for key in &self.0 {
+            note.execute(params![key.digest().as_bytes(), now])?;
         }
-        self.db.write("note which records were taken", |transaction| {
-            let mut note =
-                transaction.prepare_cached("UPDATE records SET used_ms = ?2 WHERE key = ?1")?;
-            let now = now_ms();
-            for key in &taken {
-                note.execute(params![key.digest().as_bytes(), now])?;
-            }
-            Ok(())
-        })
+        Ok(())
     }
 }
 

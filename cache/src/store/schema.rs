@@ -114,6 +114,19 @@ const MIGRATIONS: &[&str] = &["
         size_bytes INTEGER NOT NULL,
         measured_ms INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
+", "
+    -- Builds that ended; see `builds`. `status` is completed, error or canceled.
+    CREATE TABLE builds (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        status TEXT NOT NULL,
+        created_ms INTEGER NOT NULL,
+        duration_ms INTEGER NOT NULL,
+        steps INTEGER NOT NULL,
+        cached_steps INTEGER NOT NULL,
+        image TEXT,
+        size_bytes INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
 "];
 
 /// The newest format that this code reads and writes.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use kiln_engine::Amount;
 use kiln_engine::gc::EntryKind;
+use kiln_engine::{Age, Amount};
 
 use super::ValueError;
 
@@ -233,30 +233,11 @@ fn kind_named(name: &str) -> Result<EntryKind, ValueError> {
     kinds.into_iter().find(|kind| kind_name(*kind) == name).ok_or_else(unknown)
 }
 
-/// Reads a duration as Go writes it, with days and weeks besides: `1h30m`, `7d`.
+/// Reads a duration: `1h30m`, `7d`.
 fn duration(text: &str) -> Result<Duration, ValueError> {
     const FORM: &str = "a duration such as 90s, 24h or 7d";
-    let none = || ValueError::Form { text: text.to_owned(), form: FORM };
-    let mut rest = text;
-    let mut sum = Duration::ZERO;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(none)?;
-        let number: u64 = rest[..digits].parse().map_err(|_| none())?;
-        let unit = &rest[digits..];
-        let unit = &unit[..unit.find(|c: char| c.is_ascii_digit()).unwrap_or(unit.len())];
-        let seconds = match unit {
-            "s" => 1,
-            "m" => 60,
-            "h" => 3600,
-            "d" => 86_400,
-            "w" => 604_800,
-            _ => return Err(none()),
-        };
-        let more = number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(none)?;
-        sum = sum.checked_add(more).ok_or_else(none)?;
-        rest = &rest[digits + unit.len()..];
-    }
-    if text.is_empty() { Err(none()) } else { Ok(sum) }
+    let none = |_| ValueError::Form { text: text.to_owned(), form: FORM };
+    text.parse::<Age>().map(Age::duration).map_err(none)
 }
 
 #[cfg(test)]

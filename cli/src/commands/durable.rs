@@ -8,9 +8,11 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use kiln_engine::Engine;
 use kiln_engine::gc::Limits;
+use kiln_engine::history::BuildLimits;
 
 /// The name by which the process knows what it was started for.
 const NAME: &str = "kiln-mark-durable";
@@ -21,14 +23,18 @@ pub(crate) fn in_background(engine: &Engine) {
     if !engine.has_published() {
         return;
     }
-    let limits = engine.limits().unwrap_or_else(|error| {
-        tracing::warn!(%error, "nothing is collected");
-        None
-    });
+    let both = engine.build_limits().and_then(|builds| Ok((builds, engine.limits()?)));
+    let limits = both.map_or_else(
+        |error| {
+            tracing::warn!(%error, "nothing is collected");
+            Vec::new()
+        },
+        |(builds, limits)| encode(builds, limits),
+    );
     let spawned = Command::new("/proc/self/exe")
         .arg0(NAME)
         .arg(engine.root())
-        .args(limits.map(encode).into_iter().flatten())
+        .args(limits)
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -47,26 +53,62 @@ pub(crate) fn main() -> bool {
         return false;
     }
     if let Some(root) = arguments.next()
-        && let Err(error) = Engine::settle(Path::new(&root), decode(arguments))
+        && let (builds, limits) = decode(arguments)
+        && let Err(error) = Engine::settle(Path::new(&root), builds, limits)
     {
         tracing::warn!(%error, "the store is not made durable, or nothing is collected");
     }
     true
 }
 
-/// The limits as arguments, in a fixed order.
-fn encode(limits: Limits) -> [String; 3] {
-    let Limits { max_used_bytes, reserved_bytes, min_free_bytes } = limits;
-    [max_used_bytes, reserved_bytes, min_free_bytes]
-        .map(|bytes| bytes.map_or_else(String::new, |bytes| bytes.to_string()))
+/// The limits as arguments, in a fixed order: those of the history, then those of the rest unless that is not
+/// collected.
+fn encode(builds: BuildLimits, limits: Option<Limits>) -> Vec<String> {
+    let BuildLimits { count, age, size_bytes } = builds;
+    let history = [u64::from(count), age.as_secs(), size_bytes].map(Some);
+    let rest = limits.map(|Limits { max_used_bytes, reserved_bytes, min_free_bytes }| {
+        [max_used_bytes, reserved_bytes, min_free_bytes]
+    });
+    let numbers = history.into_iter().chain(rest.into_iter().flatten());
+    numbers.map(|number| number.map_or_else(String::new, |number| number.to_string())).collect()
 }
 
-/// The limits from arguments; nothing when none were given.
-fn decode(arguments: impl Iterator<Item = OsString>) -> Option<Limits> {
-    let mut bytes = arguments.map(|text| text.to_str().and_then(|text| text.parse().ok()));
-    Some(Limits {
-        max_used_bytes: bytes.next()?,
-        reserved_bytes: bytes.next()?,
-        min_free_bytes: bytes.next()?,
-    })
+/// The limits from arguments; nothing of those that were not given.
+fn decode(arguments: impl Iterator<Item = OsString>) -> (Option<BuildLimits>, Option<Limits>) {
+    let mut numbers = arguments.map(|text| text.to_str().and_then(|text| text.parse().ok()));
+    let mut next = || numbers.next();
+    let history = [next(), next(), next()].map(Option::flatten);
+    let rest = [next(), next(), next()];
+    let builds = match history {
+        [Some(count), Some(seconds), Some(size_bytes)] => {
+            let age = Duration::from_secs(seconds);
+            Some(BuildLimits { count: u32::try_from(count).unwrap_or(u32::MAX), age, size_bytes })
+        }
+        _ => None,
+    };
+    let limits = match rest {
+        [Some(max_used_bytes), Some(reserved_bytes), Some(min_free_bytes)] => {
+            Some(Limits { max_used_bytes, reserved_bytes, min_free_bytes })
+        }
+        _ => None,
+    };
+    (builds, limits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_survive_the_way() {
+        let age = Duration::from_secs(7);
+        let builds = BuildLimits { count: 5, age, size_bytes: u64::MAX };
+        let some =
+            Limits { max_used_bytes: Some(3), reserved_bytes: None, min_free_bytes: Some(0) };
+        for limits in [Some(some), None] {
+            let arguments = encode(builds, limits).into_iter().map(OsString::from);
+            assert_eq!(decode(arguments), (Some(builds), limits));
+        }
+        assert_eq!(decode(std::iter::empty()), (None, None));
+    }
 }

@@ -83,7 +83,7 @@ impl Board {
         let task = self.tasks.get_mut(&event.task)?;
         let mut lines = Vec::new();
         match &event.kind {
-            EventKind::Declared { .. } | EventKind::Warning { .. } => {}
+            EventKind::Declared { .. } | EventKind::Warning { .. } | EventKind::Keyed { .. } => {}
             EventKind::Started => {
                 self.next_number += 1;
                 task.number = self.next_number;

@@ -60,7 +60,10 @@ impl<W: Write + Send> Renderer for Plain<W> {
             text.push('\n');
         }
         let last = match &event.kind {
-            EventKind::Declared { .. } | EventKind::Started | EventKind::Output { .. } => None,
+            EventKind::Declared { .. }
+            | EventKind::Started
+            | EventKind::Output { .. }
+            | EventKind::Keyed { .. } => None,
             EventKind::Cached => Some("CACHED".to_owned()),
             EventKind::Progress { current, total, unit } => {
                 let told = self.told.entry(number).or_insert(task.started);
@@ -120,6 +123,7 @@ fn ends(kind: &EventKind) -> bool {
         | EventKind::Started
         | EventKind::Output { .. }
         | EventKind::Progress { .. }
-        | EventKind::Warning { .. } => false,
+        | EventKind::Warning { .. }
+        | EventKind::Keyed { .. } => false,
     }
 }

@@ -11,6 +11,7 @@
 //! | `output` | `stream`: `stdout` or `stderr`; `data`: bytes in standard base64 |
 //! | `progress` | `current`; `total`, absent where unknown; `unit`: `bytes` or `items` |
 //! | `warning`, `failed` | `message` |
+//! | `keyed` | `key`: the cache key; `layers`: digests, lowest first, and `size_bytes` of their content, absent when there is no result |
 //! | `finished` | `duration_us` |
 //!
 //! At the end, remarks on the Dockerfile follow: `event` is `diagnostic`, and beside `v` each has the members
@@ -109,6 +110,13 @@ enum Kind<'a> {
     Warning {
         message: &'a str,
     },
+    Keyed {
+        key: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        layers: Option<Vec<String>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        size_bytes: Option<u64>,
+    },
     Finished {
         duration_us: u64,
     },
@@ -144,6 +152,13 @@ impl<'a> From<&'a EventKind> for Kind<'a> {
                 },
             },
             EventKind::Warning { message } => Self::Warning { message },
+            EventKind::Keyed { key, record } => Self::Keyed {
+                key: key.to_string(),
+                layers: record.as_ref().map(|record| {
+                    record.layers.iter().map(|layer| layer.digest.to_string()).collect()
+                }),
+                size_bytes: record.as_ref().map(|record| record.size_bytes),
+            },
             EventKind::Finished { duration } => Self::Finished { duration_us: micros(*duration) },
             EventKind::Failed { message } => Self::Failed { message },
             EventKind::Cancelled => Self::Cancelled,

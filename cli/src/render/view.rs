@@ -81,7 +81,8 @@ pub(super) fn lasting(
         EventKind::Declared { .. }
         | EventKind::Started
         | EventKind::Output { .. }
-        | EventKind::Progress { .. } => None,
+        | EventKind::Progress { .. }
+        | EventKind::Keyed { .. } => None,
     }
 }
 

@@ -11,6 +11,7 @@ mod commits;
 mod contexts;
 mod exchange;
 mod fetching;
+mod history;
 mod identical;
 mod include;
 mod link;

@@ -13,6 +13,7 @@ mod request;
 
 use std::time::Instant;
 
+use kiln_cache::DiskStore;
 use kiln_frontend::{
     BuildOptions, Diagnostic, Extent, FactRequest, Facts, Plan, Planning, ResolvedImage, Severity,
     StepNames, plan,
@@ -32,6 +33,7 @@ use self::definition::{Text, faulty};
 use self::joined::Joined;
 use self::missing::{missing_image, place};
 use crate::error::{FailedStep, Faulty, Place};
+use crate::history::{Origin, Recorder};
 use crate::runner::{Runner, Value};
 use crate::{Engine, EngineError};
 
@@ -42,6 +44,8 @@ pub struct Built {
     pub image: Option<BuiltImage>,
     /// Remarks on the Dockerfile, with what is needed to show them.
     pub remarks: Faulty,
+    /// The build's id in the history; nothing when it is not recorded.
+    pub id: Option<String>,
 }
 
 /// An image that was built.
@@ -62,7 +66,8 @@ impl BuiltImage {
 }
 
 impl Engine {
-    /// Builds what `request` asks for, and tells `sink` all that happens, in order, on this thread.
+    /// Builds what `request` asks for, and tells `sink` all that happens, in order, on this thread. What is
+    /// told, and how the build ended, is kept in the history.
     ///
     /// # Errors
     /// When the Dockerfile cannot be built, a step fails, a result cannot be written, or `cancel` fires.
@@ -74,20 +79,43 @@ impl Engine {
     ) -> Result<Built, EngineError> {
         let start = Instant::now();
         let clock = || start.elapsed();
-        let mut narrator = Narrator::new(&clock, sink);
-        let contexts = self.open_contexts(request, cancel, &mut narrator)?;
+        let keeper =
+            Keeper { recorder: Recorder::begin(self, request), records: self.store.records() };
+        let mut tell = |event: Event| {
+            keeper.recorder.event(&event);
+            sink(event);
+        };
+        let mut narrator = Narrator::new(&clock, &mut tell);
+        let mut result = self.build_narrated(request, cancel, &keeper, &mut narrator);
+        let Keeper { recorder, records } = keeper;
+        let id = recorder.end(self, &records, &result, start.elapsed());
+        if let Ok(built) = &mut result {
+            built.id = id;
+        }
+        result
+    }
+
+    fn build_narrated(
+        &self,
+        request: &BuildRequest,
+        cancel: &Cancel,
+        keeper: &Keeper,
+        narrator: &mut Narrator<'_>,
+    ) -> Result<Built, EngineError> {
+        let contexts = self.open_contexts(request, cancel, narrator)?;
         let text = narrator.perform("[internal] load build definition", |_| {
             self.load_definition(request, &contexts)
         })?;
-        let (plans, remarks) = self.plan(request, &text, &contexts, &mut narrator)?;
+        let (plans, remarks) = self.plan(request, &text, &contexts, narrator)?;
         let joined = Joined::of(plans);
         let build =
             Build { engine: self, request, joined: &joined, text: &text, contexts: &contexts };
         build.check_outputs()?;
-        let solved = build.solve(cancel, &mut narrator);
+        keeper.recorder.origins(joined.graph.ids().map(|op| build.origin(op)));
+        let solved = build.solve(cancel, &keeper.records, narrator);
         self.save_stat_caches(&contexts);
-        let image = build.export(&solved?, &mut narrator)?;
-        Ok(Built { image, remarks: text.told(remarks) })
+        let image = build.export(&solved?, narrator)?;
+        Ok(Built { image, remarks: text.told(remarks), id: None })
     }
 
     /// Plans for each platform, finding out what the plans need to know, until they need nothing more. Answers
@@ -236,6 +264,12 @@ fn note(
     if missing.is_empty() { Ok(()) } else { Err(EngineError::Images(missing)) }
 }
 
+/// What outlasts a build.
+struct Keeper {
+    recorder: Recorder,
+    records: DiskStore,
+}
+
 /// One build on its way.
 struct Build<'a> {
     engine: &'a Engine,
@@ -249,6 +283,7 @@ impl Build<'_> {
     fn solve(
         &self,
         cancel: &Cancel,
+        records: &DiskStore,
         narrator: &mut Narrator<'_>,
     ) -> Result<Vec<Value>, EngineError> {
         let Joined { graph, targets, .. } = self.joined;
@@ -256,15 +291,16 @@ impl Build<'_> {
         let runner = Runner::new(self.engine, graph, values, self.request);
         let limits = Limits { jobs: self.request.jobs };
         let wanted = Request { graph, targets, limits };
-        let records = self.engine.store.records();
-        let solved = solve(&wanted, &runner, &records, cancel, narrator);
-        if let Err(error) = records.note_taken() {
-            // What was taken looks less used than it is, and nothing is wrong.
-            tracing::warn!(%error, "the records that were taken are not noted");
-        }
-        match solved {
-            Ok(values) => Ok(values),
-            Err(error) => Err(failed(error, |op| self.place(op))),
+        let solved = solve(&wanted, &runner, records, cancel, narrator);
+        solved.map_err(|error| failed(error, |op| self.place(op)))
+    }
+
+    /// What a vertex is and where it comes from.
+    fn origin(&self, op: OpId) -> Origin {
+        let origin = Origin::of(op.index(), self.joined.graph.vertex(op));
+        match self.joined.source(op) {
+            Some(entry) => origin.at(self.text.source.locate(entry.span.start), &entry.text),
+            None => origin,
         }
     }
 

@@ -25,6 +25,7 @@ use kiln_grammar::{Parsed, Variable, Word};
 
 pub use kind::Check;
 pub(crate) use settings::Settings;
+pub use variables::holds_secret;
 
 use self::refusal::Refusal;
 use self::report::Report;

@@ -6,6 +6,7 @@ use super::report::{Remark, Report};
 use super::walk::Step;
 use super::{Check, distinct_variables};
 use crate::expand::expand;
+use crate::lower::PROXY_ARGUMENTS;
 
 /// Words of a name that say that a secret is in it.
 const SECRET: [&str; 10] = [
@@ -79,6 +80,13 @@ pub(super) fn secrets(step: &Step<'_>, report: &mut Report) {
             say("ARG", &declaration.name.raw, &declaration.name);
         }
     }
+}
+
+/// Whether the value of a variable may be a secret, by its name: a password, or a proxy's address that may
+/// have one in it.
+#[must_use]
+pub fn holds_secret(name: &str) -> bool {
+    is_secret(name) || PROXY_ARGUMENTS.contains(&name)
 }
 
 fn is_secret(name: &str) -> bool {

@@ -144,6 +144,8 @@ pub(crate) fn trace(events: &[Event]) -> String {
             }
             EventKind::Progress { current, total, .. } => format!("{current} of {total:?}"),
             EventKind::Warning { message } => format!("warning: {message}"),
+            // Which keys there are is not what traces are about.
+            EventKind::Keyed { .. } => continue,
             EventKind::Finished { .. } => "finished".to_owned(),
             EventKind::Failed { message } => format!("failed: {message}"),
             EventKind::Cancelled => "cancelled".to_owned(),

@@ -245,6 +245,50 @@ fn equal_actions_run_once() {
     assert_eq!(events.iter().filter(|event| event.kind == EventKind::Cached).count(), 1);
 }
 
+#[test]
+fn keys_are_told_right_before_the_end() {
+    let idle = |_: &str, _: &dyn Report, _: &Cancel| Ok(());
+    let table = Table::parse(["a", "b <- a"]);
+    let runner = Scripted::new(&idle);
+    let records = MemStore::new();
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let (_, events) =
+            drive((&table, &table.all("b"), 1), (&runner, &records), &Cancel::never(), &mut |_| {});
+        let keyed = events.iter().zip(&events[1..]).filter_map(|(event, next)| {
+            let EventKind::Keyed { key, record } = &event.kind else { return None };
+            assert_eq!(next.task, event.task);
+            let ends = matches!(next.kind, EventKind::Cached | EventKind::Finished { .. });
+            assert!(ends, "{next:?}");
+            assert_eq!(records.get(key).unwrap().as_ref(), record.as_deref());
+            assert!(record.is_some());
+            Some(*key)
+        });
+        told.push(keyed.collect::<Vec<_>>());
+    }
+    assert_eq!(told[0].len(), 2);
+    assert_eq!(told[0], told[1], "found under the keys that they were made under");
+}
+
+#[test]
+fn a_step_that_failed_has_a_key_and_no_result() {
+    let fail = |_: &str, _: &dyn Report, _: &Cancel| Err(ScriptedError::new());
+    let table = Table::parse(["a"]);
+    let runner = Scripted::new(&fail);
+    let (result, events) = drive(
+        (&table, &table.all("a"), 1),
+        (&runner, &MemStore::new()),
+        &Cancel::never(),
+        &mut |_| {},
+    );
+    assert!(result.is_err());
+    let keyed = events.iter().find_map(|event| {
+        let EventKind::Keyed { record, .. } = &event.kind else { return None };
+        Some(record.is_some())
+    });
+    assert_eq!(keyed, Some(false));
+}
+
 /// Makes some vertices' contents the same.
 struct Levelled<'a> {
     inner: Scripted<'a>,

@@ -1,6 +1,7 @@
 //! Tests of the store, by part. What happens when processes are killed is in `tests/crash.rs`.
 
 mod blobs;
+mod builds;
 mod check;
 mod contract;
 mod disk_full;
