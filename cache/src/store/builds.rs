@@ -135,20 +135,33 @@ impl Store {
     /// When the disk refuses.
     pub fn new_build(&self, began_ms: i64) -> Result<BuildFile, CacheError> {
         loop {
-            let id = fresh_id(began_ms);
-            let dir = self.builds_dir().join(&id);
-            match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                made => made.map_err(CacheError::io("create the directory", &dir))?,
+            if let Some(file) = self.import_build(&fresh_id(began_ms))? {
+                return Ok(file);
             }
-            let path = dir.join(EVENTS);
-            let mut options = OpenOptions::new();
-            let opened = options.create_new(true).append(true).mode(0o600).open(&path);
-            let file = opened.map_err(CacheError::io("create", &path))?;
-            // Who looks whether it is locked lets go at once.
-            file.lock().map_err(CacheError::io("lock", &path))?;
-            return Ok(BuildFile { id, path, file, size_bytes: 0 });
         }
+    }
+
+    /// Makes the file of a build of another store; nothing when this store has one of the same id.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    ///
+    /// # Panics
+    /// When the id has not the form of one.
+    pub fn import_build(&self, id: &str) -> Result<Option<BuildFile>, CacheError> {
+        assert!(is_build_id(id), "`{id}` is no id of a build");
+        let dir = self.builds_dir().join(id);
+        match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+            made => made.map_err(CacheError::io("create the directory", &dir))?,
+        }
+        let path = dir.join(EVENTS);
+        let mut options = OpenOptions::new();
+        let opened = options.create_new(true).append(true).mode(0o600).open(&path);
+        let file = opened.map_err(CacheError::io("create", &path))?;
+        // Who looks whether it is locked lets go at once.
+        file.lock().map_err(CacheError::io("lock", &path))?;
+        Ok(Some(BuildFile { id: id.to_owned(), path, file, size_bytes: 0 }))
     }
 
     /// Notes at the end of a build that the records that were found are in use today, and how the build

@@ -8,6 +8,7 @@ mod build;
 mod call;
 mod debug;
 mod fields;
+mod history;
 mod images;
 mod output;
 mod sandbox;
@@ -27,6 +28,10 @@ pub use build::{BuildArgs, Context, Network, ProgressMode, Results, Settings, So
 pub use call::{Call, CallFormat, CallMethod};
 pub use debug::{DebugArgs, Debugged, PlanArgs};
 pub use fields::ValueError;
+pub use history::{
+    BuildFilter, History, HistoryArgs, HistoryExportArgs, HistoryImportArgs, HistoryInspectArgs,
+    HistoryLogsArgs, HistoryLsArgs, HistoryRmArgs, InspectFormat,
+};
 pub use images::{ImagesArgs, InspectArgs, LoadArgs, SaveArgs};
 pub use output::{Destination, OutputSpec};
 pub use sandbox::{AgentSpec, Allowance, HostSpec, Sandbox, Ulimit};
@@ -80,6 +85,8 @@ pub enum Command {
     Save(SaveArgs),
     /// Remove images
     Rmi(RmiArgs),
+    /// Show builds of the past
+    History(HistoryArgs),
     /// Show and prune the build cache
     Builder(BuilderArgs),
     /// Show and keep up the store

@@ -49,7 +49,7 @@ pub(super) fn build(place: &Place, arguments: BuildArgs) -> Result<(), Failure> 
     };
     tell(&built, &arguments);
     match &built.image {
-        Some(image) => write_results(image, &request.tags, &arguments.results),
+        Some(image) => write_results(image, built.id.as_deref(), &request.tags, &arguments.results),
         None => Ok(()),
     }
 }
@@ -188,6 +188,7 @@ pub(super) fn stdin_dockerfile() -> Result<DockerfileSource, Failure> {
 /// The files that scripts asked for, in the form of buildx.
 fn write_results(
     image: &BuiltImage,
+    build: Option<&str>,
     names: &[ImageRef],
     results: &args::Results,
 ) -> Result<(), Failure> {
@@ -205,6 +206,9 @@ fn write_results(
             "containerimage.digest": image.manifest.digest.to_string(),
             "image.name": names.join(","),
         });
+        if let Some(build) = build {
+            metadata["buildx.build.ref"] = json!(build);
+        }
         if let Some(config) = image.config {
             metadata["containerimage.config.digest"] = json!(config.to_string());
         }

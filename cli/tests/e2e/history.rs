@@ -44,9 +44,14 @@ fn every_build_leaves_a_record() {
         "FROM base AS made\nRUN echo made > /made && echo said\nFROM made\nCOPY a /a\n";
     let context = work.context("context", dockerfile);
     work.write("context/a", "a");
+    let metadata = work.path("metadata");
     for _ in 0..2 {
-        kiln.build(&context).layout("base", &base).tag("example/app").run();
+        let build = kiln.build(&context).layout("base", &base).tag("example/app");
+        build.arg(format!("--metadata-file={}", metadata.display())).run();
     }
+    let metadata: Value = serde_json::from_slice(&fs::read(metadata).unwrap()).unwrap();
+    let id = metadata["buildx.build.ref"].as_str().unwrap();
+    assert!(work.path("store/builds").join(id).is_dir(), "{id}");
     let failing = work.context("failing", "FROM base\nRUN echo why >&2; exit 3\n");
     kiln.build(&failing).layout("base", &base).fails(1);
     let wrong = work.context("wrong", "FROM base\nRUNN\n");
@@ -133,4 +138,148 @@ fn builds_that_are_stopped_are_recorded() {
     assert_eq!(count(killed, "output"), 1);
     assert_eq!(killed.last().unwrap()["line"], "event");
     work.assert_no_mounts();
+}
+
+/// What a call prints on standard output and standard error, and its exit code.
+fn call(kiln: &Kiln, arguments: &[&str]) -> (String, String, Option<i32>) {
+    let output = kiln.command(arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(output.stdout), text(output.stderr), output.status.code())
+}
+
+fn json(kiln: &Kiln, arguments: &[&str]) -> Value {
+    serde_json::from_str(&kiln.print(arguments)).unwrap()
+}
+
+#[test]
+fn past_builds_are_shown() {
+    let work = Work::new();
+    let Some((kiln, base)) = kiln(&work) else { return };
+    let dockerfile = "FROM base AS one\nRUN echo slow && sleep 0.3\n\
+        FROM base\nRUN echo fast\nCOPY --from=one /bin /copied\n";
+    let context = work.context("app", dockerfile);
+    kiln.build(&context).layout("base", &base).arg("--build-arg=A=1").run();
+    kiln.build(&context).layout("base", &base).run();
+    let failing = work.context("broken", "FROM base\nRUN echo why >&2; exit 3\n");
+    kiln.build(&failing).layout("base", &base).fails(1);
+
+    let table = kiln.print(&["history", "ls"]);
+    let lines: Vec<_> = table.lines().collect();
+    assert!(lines[0].starts_with("BUILD ID"), "{table}");
+    for (line, name, status) in [
+        (lines[1], "broken", "Error"),
+        (lines[2], "app", "Completed"),
+        (lines[3], "app", "Completed"),
+    ] {
+        assert!(line.contains(name) && line.contains(status), "{table}");
+    }
+    let failed = kiln.print(&["history", "ls", "--filter", "status=error", "--format", "json"]);
+    assert_eq!(failed.lines().count(), 1);
+
+    let shown = kiln.print(&["history", "inspect", "^2"]);
+    for part in ["Name:", "BUILD ARG", "RUN echo slow", "CRITICAL PATH", "(0% cached)"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let critical = shown.split("CRITICAL PATH").nth(1).unwrap();
+    assert!(critical.contains("echo slow") && !critical.contains("echo fast"), "{shown}");
+    let first = json(&kiln, &["history", "inspect", "^2", "--format", "json"]);
+    let second = json(&kiln, &["history", "inspect", "^1", "--format", "json"]);
+    assert_eq!(
+        (&first["NumCachedSteps"], &first["BuildArgs"][0]["Value"]),
+        (&0.into(), &"1".into())
+    );
+    assert!(second["NumCachedSteps"].as_u64() > Some(3), "{second:#}");
+    let last = json(&kiln, &["history", "inspect", "--format", "json"]);
+    let fault = &last["Error"]["Faults"][0];
+    assert_eq!((&fault["Line"], &fault["Logs"][0]), (&2.into(), &"why".into()), "{last:#}");
+    let text = kiln.print(&["history", "inspect"]);
+    assert!(text.contains("2 | RUN echo why >&2; exit 3"), "{text}");
+
+    let id = last["Ref"].as_str().unwrap();
+    let short = json(&kiln, &["history", "inspect", &id[..12], "--format", "json"]);
+    assert_eq!(short, last);
+    let wrong = format!("{}!", &id[..12]);
+    let (_, error, code) = call(&kiln, &["history", "inspect", &wrong]);
+    assert_eq!(code, Some(4), "{error}");
+    assert!(error.contains(&format!("did you mean `{id}`?")), "{error}");
+    let (_, error, _) = call(&kiln, &["history", "inspect", &id[..1]]);
+    assert!(error.contains("several builds"), "{error}");
+    let (_, error, _) = call(&kiln, &["history", "logs", "^7"]);
+    assert!(error.contains("3 builds are recorded"), "{error}");
+}
+
+#[test]
+fn logs_are_those_of_the_build() {
+    let work = Work::new();
+    let Some((kiln, base)) = kiln(&work) else { return };
+    let dockerfile =
+        "FROM base\nRUN for i in 1 2 3; do echo line $i; printf '\\377%s' $i >&2; done\n";
+    let context = work.context("context", dockerfile);
+    let layout = format!("--build-context=base=oci-layout://{}", base.display());
+    let path = context.to_str().unwrap();
+    for progress in ["rawjson", "plain"] {
+        let progress = format!("--progress={progress}");
+        let arguments = ["build", "--no-cache", &layout, &progress, path];
+        let (_, live, _) = call(&kiln, &arguments);
+        assert!(live.contains("line 3") || live.contains("\"output\""), "{live}");
+        let (replayed, notes, _) = call(&kiln, &["history", "logs", &progress]);
+        // Of the notes of progress not all are kept.
+        let kept = |text: &str| -> Vec<String> {
+            let lines = text.lines().filter(|line| !line.contains("\"progress\""));
+            lines.map(str::to_owned).collect()
+        };
+        assert_eq!((kept(&replayed), notes.as_str()), (kept(&live), ""));
+    }
+}
+
+#[test]
+fn records_go_to_other_machines() {
+    let work = Work::new();
+    let Some((kiln, base)) = kiln(&work) else { return };
+    let context = work.context("context", "FROM base\nRUN echo made\n");
+    for _ in 0..2 {
+        kiln.build(&context).layout("base", &base).run();
+    }
+    let archive = work.path("builds.kiln");
+    let archive = archive.to_str().unwrap();
+    kiln.print(&["history", "export", "--all", "-o", archive]);
+    let other = Kiln::at(work.path("other"));
+    assert_eq!(other.print(&["history", "import", "-f", archive]).lines().count(), 2);
+    assert_eq!(other.print(&["history", "import", "-f", archive]), "", "they are there");
+    for build in ["^0", "^1"] {
+        let arguments = ["history", "inspect", build, "--format", "json"];
+        assert_eq!(json(&other, &arguments), json(&kiln, &arguments));
+    }
+    assert_eq!(other.print(&["history", "rm", "^0", "^1"]).lines().count(), 2);
+    assert_eq!(other.print(&["history", "ls"]).lines().count(), 1);
+    assert_eq!(fs::read_dir(work.path("other/builds")).unwrap().count(), 0);
+    // What is no record stays out.
+    work.write("bad/builds/1m819v6f4h4k9/events", "{\"line\":\"origin\"}\n");
+    let bad = work.write("bad.tar.gz", super::support::tar(&work, "bad", "gzip"));
+    let (_, error, code) = call(&other, &["history", "import", "-f", bad.to_str().unwrap()]);
+    assert!(error.contains("does not begin as one") && code == Some(6), "{code:?} {error}");
+    assert_eq!(fs::read_dir(work.path("other/builds")).unwrap().count(), 0);
+}
+
+#[test]
+fn what_runs_is_listed_and_stays() {
+    let work = Work::new();
+    let Some((kiln, base)) = kiln(&work) else { return };
+    let mut child = endless(&work, &kiln, &base);
+    let list = kiln.print(&["history", "ls"]);
+    assert!(list.lines().nth(1).unwrap().contains("Running"), "{list}");
+    let (logs, notes, _) = call(&kiln, &["history", "logs"]);
+    assert!(logs.contains("begun") && notes.contains("is running"), "{logs}{notes}");
+    let (_, error, code) = call(&kiln, &["history", "rm", "^0"]);
+    assert!(error.contains("is running") && code == Some(2), "{error}");
+    kiln.print(&["history", "rm", "--all"]);
+    kiln.print(&["builder", "prune", "--all", "--force"]);
+    kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGKILL).unwrap();
+    child.wait().unwrap();
+    let list = kiln.print(&["history", "ls"]);
+    assert!(list.lines().nth(1).unwrap().contains("Killed"), "{list}");
+    let (shown, notes, _) = call(&kiln, &["history", "inspect"]);
+    assert!(shown.contains("RUNNING") && notes.contains("was killed"), "{shown}{notes}");
+    kiln.print(&["history", "rm", "--all"]);
+    assert_eq!(kiln.print(&["history", "ls"]).lines().count(), 1);
 }

@@ -4,6 +4,8 @@
 //! ([`kiln_cache::BuildFile`]). It is written by the recorder while the build runs, and everything that is shown of a
 //! past build is a fold over it. Absent: rendering, and anything that a build depends on.
 
+mod archive;
+mod critical;
 mod line;
 mod past;
 mod reader;
@@ -27,7 +29,6 @@ pub use reader::Extent;
 pub(crate) use recorder::Recorder;
 
 use self::past::Fold;
-use self::reader::ReadError;
 use crate::{Engine, EngineError};
 
 /// Ids that are named where one is ambiguous.
@@ -113,11 +114,7 @@ impl Engine {
         id: &str,
         sink: &mut dyn FnMut(Event),
     ) -> Result<PastBuild, EngineError> {
-        let file = self.store.open_build(id)?;
-        read_build(BufReader::new(file), id, sink).map_err(|error| EngineError::BuildRecord {
-            id: id.to_owned(),
-            reason: error.to_string(),
-        })
+        read_build(BufReader::new(self.store.open_build(id)?), id, sink)
     }
 
     /// Removes what is kept of a build, unless it runs; says whether it did.
@@ -142,19 +139,25 @@ impl Engine {
     }
 }
 
-/// Reads a build's file. `sink` is told all that happened.
-fn read_build(
+/// Reads the record of a build, wherever it is from; `sink` is told all that happened, in order.
+///
+/// # Errors
+/// When it is no record, or one of a later Kiln, or cannot be read at all.
+pub fn read_build(
     file: impl BufRead,
     id: &str,
     sink: &mut dyn FnMut(Event),
-) -> Result<PastBuild, ReadError> {
+) -> Result<PastBuild, EngineError> {
     let mut fold = Fold::default();
-    let (begin, extent) = reader::read(file, &mut |line| {
+    let read = reader::read(file, &mut |line| {
         if let Some(event) = fold.line(line)? {
             sink(event);
         }
         Ok(())
+    });
+    let (begin, extent) = read.map_err(|error| EngineError::BuildRecord {
+        id: id.to_owned(),
+        reason: error.to_string(),
     })?;
-    let begin = begin.unwrap_or_default();
-    Ok(fold.finish(id.to_owned(), begin, extent))
+    Ok(fold.finish(id.to_owned(), begin.unwrap_or_default(), extent))
 }

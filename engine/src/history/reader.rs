@@ -8,7 +8,7 @@ use std::io::{self, BufRead, Read as _};
 use super::line::{Begin, Line, VERSION};
 
 /// The largest file that is read, in bytes; Kiln writes less.
-const MAX_FILE_BYTES: u64 = 512 << 20;
+pub(super) const MAX_FILE_BYTES: u64 = 512 << 20;
 /// The longest line that is read, in bytes.
 const MAX_LINE_BYTES: u64 = 64 << 20;
 

@@ -188,3 +188,43 @@ proptest! {
         }
     }
 }
+
+/// A build of tasks, each with its inputs, start and end in milliseconds.
+fn build(tasks: &[(&[usize], u64, u64)]) -> PastBuild {
+    let (mut past, _) = read(&file([begin()]));
+    let ms = |ms| Some(Duration::from_millis(ms));
+    past.tasks = (tasks.iter().enumerate())
+        .map(|(index, (inputs, started, ended))| PastTask {
+            name: format!("step {index}"),
+            inputs: inputs.to_vec(),
+            origin: Some(Origin::unknown(index)),
+            started: ms(*started),
+            ended: ms(*ended),
+            ..PastTask::default()
+        })
+        .collect();
+    past
+}
+
+#[test]
+fn the_critical_path_is_the_longest_chain() {
+    let past =
+        build(&[(&[], 0, 1), (&[0], 1, 50), (&[0], 1, 30), (&[2], 30, 70), (&[1, 3], 70, 71)]);
+    assert_eq!(past.critical_path(), [0, 2, 3, 4]);
+    assert_eq!(build(&[]).critical_path(), [0; 0]);
+    let mut past = build(&[(&[], 0, 1), (&[0], 1, 2)]);
+    // The last step never ran, and what has no name is nobody's business.
+    past.tasks[1].started = None;
+    past.tasks[0].name.clear();
+    assert_eq!(past.critical_path(), [0; 0]);
+}
+
+#[test]
+fn no_two_tasks_of_a_slot_overlap() {
+    let past = build(&[(&[], 0, 10), (&[], 0, 5), (&[], 5, 20), (&[], 10, 12), (&[], 11, 13)]);
+    assert_eq!(past.slots(), [0, 1, 1, 0, 2].map(Some));
+    let mut past = build(&[(&[], 0, 10), (&[], 3, 3)]);
+    past.tasks[0].ended = None;
+    past.tasks[1].started = None;
+    assert_eq!(past.slots(), [Some(0), None]);
+}
