@@ -35,8 +35,33 @@ const COMPANIONS: [(&str, &str); 2] =
 #[derive(Debug)]
 pub(crate) struct Authenticator {
     credentials: Credentials,
-    /// (server, repository) → what to send.
+    /// (server, scope) → what to send.
     granted: Mutex<BTreeMap<(String, String), Grant>>,
+}
+
+/// What is to be done, and in which repositories.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Scope<'a> {
+    /// Reading from a repository.
+    Pull(&'a str),
+    /// Reading from and writing to a repository.
+    Push(&'a str),
+    /// The same, with blobs of another repository of the server.
+    PushFrom(&'a str, &'a str),
+}
+
+impl Scope<'_> {
+    /// In the specification's words, one for each repository.
+    fn words(self) -> Vec<String> {
+        let pull = |repository: &str| format!("repository:{repository}:pull");
+        match self {
+            Self::Pull(repository) => vec![pull(repository)],
+            Self::Push(repository) => vec![format!("{},push", pull(repository))],
+            Self::PushFrom(repository, other) => {
+                vec![format!("{},push", pull(repository)), pull(other)]
+            }
+        }
+    }
 }
 
 struct Grant {
@@ -56,9 +81,9 @@ impl Authenticator {
     }
 
     /// What to send with a request before being asked.
-    pub(crate) fn known(&self, endpoint: &Endpoint, repository: &str) -> Option<HeaderValue> {
+    pub(crate) fn known(&self, endpoint: &Endpoint, scope: Scope<'_>) -> Option<HeaderValue> {
         let granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
-        let grant = granted.get(&(endpoint.origin(), repository.to_owned()))?;
+        let grant = granted.get(&(endpoint.origin(), scope.words().join(" ")))?;
         grant.until.is_none_or(|until| Instant::now() < until).then(|| grant.header.clone())
     }
 
@@ -67,7 +92,7 @@ impl Authenticator {
         &self,
         transport: &Transport,
         endpoint: &Endpoint,
-        repository: &str,
+        scope: Scope<'_>,
         response: &Response,
     ) -> Result<HeaderValue, Failure> {
         let headers = response.headers().get_all(WWW_AUTHENTICATE).iter();
@@ -75,7 +100,7 @@ impl Authenticator {
             headers.filter_map(|value| value.to_str().ok()).flat_map(parse_challenges).collect();
         let of = |scheme| challenges.iter().find(|challenge| challenge.scheme == scheme);
         let grant = if let Some(challenge) = of("bearer") {
-            self.token(transport, endpoint, repository, challenge).await?
+            self.token(transport, endpoint, scope, challenge).await?
         } else if of("basic").is_some() {
             let credential = self.credential(endpoint)?.ok_or_else(|| {
                 Failure::Unauthorised("it wants a credential and there is none".to_owned())
@@ -87,7 +112,7 @@ impl Authenticator {
         };
         let header = grant.header.clone();
         let mut granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
-        granted.insert((endpoint.origin(), repository.to_owned()), grant);
+        granted.insert((endpoint.origin(), scope.words().join(" ")), grant);
         Ok(header)
     }
 
@@ -100,7 +125,7 @@ impl Authenticator {
         &self,
         transport: &Transport,
         endpoint: &Endpoint,
-        repository: &str,
+        scope: Scope<'_>,
         challenge: &Challenge,
     ) -> Result<Grant, Failure> {
         let mut url = realm(endpoint, challenge).map_err(Failure::Unauthorised)?;
@@ -110,8 +135,10 @@ impl Authenticator {
             if let Some(service) = challenge.parameters.get("service") {
                 query.append_pair("service", service);
             }
-            // The scope is made here: what the registry wrote could ask for more than a pull.
-            query.append_pair("scope", &format!("repository:{repository}:pull"));
+            // The scope is made here: what the registry wrote could ask for more than is wanted.
+            for word in scope.words() {
+                query.append_pair("scope", &word);
+            }
         }
         let credential = self.credential(endpoint)?;
         let is_trusted = may_have_credential(endpoint, &url);

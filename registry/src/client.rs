@@ -1,11 +1,12 @@
 //! The synchronous face of the crate.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 
 use kiln_image::{Descriptor, DigestWriter, Document, ImageRef, OciDigest};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::fetch::{Download, Session};
+use crate::push::{Pushed, Upload};
 use crate::{Credentials, DownloadRequest, Downloaded, RegistryConfig, RegistryError};
 
 /// A client of every registry. It may be used from several threads at once, each waiting for its own
@@ -90,6 +91,45 @@ impl Client {
     ) -> Result<(), RegistryError> {
         let out = DigestWriter::new(Box::new(out) as Box<dyn Write + '_>);
         self.runtime.block_on(self.session.blob(Download { image, blob, out, progress }))
+    }
+
+    /// Sends a blob to an image's repository, unless it is there.
+    ///
+    /// `content` is read only when the repository lacks the blob, from its start, and again when a piece is
+    /// lost. A blob that another repository of the same registry is known to have (`also_in`) is taken over from
+    /// there where the registry does that. `progress` is told how many bytes the registry has taken so far. No
+    /// mirror is asked for anything, and no credential goes to another server than the registry.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the registry cannot be reached, does not let one write or does not take the blob, and when
+    /// `content` cannot be read.
+    pub fn push_blob<R: Read + Seek>(
+        &self,
+        image: &ImageRef,
+        blob: &Descriptor,
+        content: &mut R,
+        also_in: Option<&str>,
+        progress: &dyn Fn(u64),
+    ) -> Result<Pushed, RegistryError> {
+        self.runtime.block_on(
+            self.session.push_blob(&mut Upload { image, blob, content, also_in, progress }),
+        )
+    }
+
+    /// Gives a manifest or an index to an image's repository, under the image's tag or else its own digest. All
+    /// that it names must be there.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the registry cannot be reached, does not let one write or does not take the document.
+    pub fn push_manifest(
+        &self,
+        image: &ImageRef,
+        media_type: &str,
+        bytes: &[u8],
+    ) -> Result<OciDigest, RegistryError> {
+        self.runtime.block_on(self.session.push_manifest(image, media_type, bytes))
     }
 
     /// Fetches a file from any server, unless it is still the one that the validators are of.

@@ -50,6 +50,16 @@ pub(crate) fn endpoints(
     for mirror in &config.host(image.registry()).mirrors {
         push(&mut list, config, mirror)?;
     }
+    list.extend(own_endpoints(config, image)?);
+    Ok(list)
+}
+
+/// The ways of reaching an image's registry itself: TLS first, then plain HTTP where that is allowed.
+pub(crate) fn own_endpoints(
+    config: &RegistryConfig,
+    image: &ImageRef,
+) -> Result<Vec<Endpoint>, RegistryError> {
+    let mut list = Vec::new();
     push(&mut list, config, image.registry())?;
     Ok(list)
 }

@@ -49,6 +49,23 @@ pub enum RegistryError {
         /// The hosts asked, in order.
         attempts: Vec<Attempt>,
     },
+    /// A registry did not take what was to be sent to it.
+    #[error("`{what}` could not be sent ({})", list(attempts))]
+    Unsent {
+        /// The image or the blob.
+        what: String,
+        /// The ways that were tried, in order.
+        attempts: Vec<Attempt>,
+    },
+    /// What is to be sent cannot be read.
+    #[error("cannot read what is to be sent of `{what}`")]
+    Read {
+        /// The blob.
+        what: String,
+        /// The failure.
+        #[source]
+        source: io::Error,
+    },
     /// What came is not what was asked for.
     #[error("{host} sent {actual} where {expected} was asked for")]
     DigestMismatch {

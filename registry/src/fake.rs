@@ -1,10 +1,12 @@
 //! A registry in this process, on loopback, with faults on demand.
 //!
-//! It speaks enough of the protocol to be pulled from, one request for each connection, and remembers
-//! what it was asked. It is for tests, and trusts its client.
+//! It speaks enough of the protocol to be pulled from and pushed to, one request for each connection, and
+//! remembers what it was asked. It is for tests, and trusts its client.
+
+mod uploads;
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -37,7 +39,8 @@ pub enum FaultKind {
     Status(u16, Vec<(String, String)>),
     /// The body is another.
     Body(Vec<u8>),
-    /// The connection ends after so many bytes of the body.
+    /// The connection ends after so many bytes of the body; of what is sent to it, before any answer, when
+    /// it was taken.
     CutAfter(usize),
     /// Ranges are ignored and the whole is sent.
     IgnoreRange,
@@ -58,10 +61,14 @@ pub enum Login {
 /// A request as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenRequest {
+    /// `GET` or another.
+    pub method: String,
     /// The path with its query.
     pub path: String,
     /// The headers, their names in lower case.
     pub headers: BTreeMap<String, String>,
+    /// What was sent along.
+    pub body: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
@@ -72,6 +79,8 @@ struct State {
     faults: Vec<Fault>,
     login: Option<Login>,
     seen: Vec<SeenRequest>,
+    /// What came so far of each upload, by its number.
+    uploads: Vec<Vec<u8>>,
     is_ended: bool,
 }
 
@@ -178,6 +187,10 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) -> io::Result<()> {
         state.seen.push(request.clone());
         state.answer(&request)
     };
+    if answer.status == 0 {
+        // The connection is lost before anything is said.
+        return Ok(());
+    }
     let mut head = format!("HTTP/1.1 {} Fake\r\nConnection: close\r\n", answer.status);
     for (name, value) in &answer.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
@@ -186,27 +199,38 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) -> io::Result<()> {
     let mut stream = stream;
     stream.write_all(head.as_bytes())?;
     stream.write_all(b"\r\n")?;
-    stream.write_all(&answer.body[..end])?;
+    if request.method != "HEAD" {
+        stream.write_all(&answer.body[..end])?;
+    }
     stream.shutdown(std::net::Shutdown::Write)
 }
 
 fn read_request(stream: &TcpStream) -> io::Result<SeenRequest> {
-    let mut lines = BufReader::new(stream).lines();
-    let first = lines.next().unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()))?;
-    let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut reader = BufReader::new(stream);
+    let mut line = || {
+        let mut line = String::new();
+        reader.read_line(&mut line).map(|_| line.trim_end().to_owned())
+    };
+    let first = line()?;
+    let mut words = first.split(' ').map(str::to_owned);
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let mut headers = BTreeMap::new();
-    for line in lines {
-        let line = line?;
-        let Some((name, value)) = line.split_once(':') else { break };
+    while let Some((name, value)) = line()?.split_once(':') {
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
-    Ok(SeenRequest { path, headers })
+    let length = headers.get("content-length").and_then(|length| length.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    reader.read_exact(&mut body)?;
+    Ok(SeenRequest { method, path, headers, body })
 }
 
 impl State {
     fn answer(&mut self, request: &SeenRequest) -> Answer {
         if let Some(refusal) = self.refusal(request) {
             return refusal;
+        }
+        if !matches!(request.method.as_str(), "GET" | "HEAD") || request.path.contains("/uploads/") {
+            return self.change(request);
         }
         let Some((content_type, mut body)) = self.content(&request.path) else {
             let body = br#"{"errors":[{"code":"NAME_UNKNOWN","message":"unknown here"}]}"#.to_vec();

@@ -11,9 +11,9 @@ use kiln_image::{
 use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE};
 use reqwest::{Response, StatusCode};
 
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Scope};
 use crate::client::Resolved;
-use crate::endpoint::{Endpoint, endpoints};
+use crate::endpoint::{Endpoint, endpoints, own_endpoints};
 use crate::transport::{
     Failure, MAX_TRIES, Request, Transport, check, failure, read_limited, wait_before, with_retries,
 };
@@ -223,35 +223,58 @@ impl Session {
         Ok(())
     }
 
-    /// Makes a request, logging in where that is asked for.
     async fn get(
         &self,
         endpoint: &Endpoint,
         repository: &str,
+        request: Request,
+    ) -> Result<Response, Failure> {
+        check(self.ask(endpoint, Scope::Pull(repository), request).await?).await
+    }
+
+    /// Makes a request, logging in where that is asked for. An answer of any status is a success here. What
+    /// goes to another server than the endpoint's goes without a credential.
+    pub(crate) async fn ask(
+        &self,
+        endpoint: &Endpoint,
+        scope: Scope<'_>,
         mut request: Request,
     ) -> Result<Response, Failure> {
-        request.authorization = self.auth.known(endpoint, repository);
-        let mut response = self.transport.send(endpoint, &request).await?;
+        let is_own = request.url.origin() == endpoint.base.origin();
+        request.authorization = self.auth.known(endpoint, scope).filter(|_| is_own);
+        let response = self.transport.send(endpoint, &request).await?;
         if response.status() == StatusCode::UNAUTHORIZED
+            && is_own
             && response.url().origin() == endpoint.base.origin()
         {
-            let answer = self.auth.answer(&self.transport, endpoint, repository, &response);
+            let answer = self.auth.answer(&self.transport, endpoint, scope, &response);
             request.authorization = Some(answer.await?);
-            response = self.transport.send(endpoint, &request).await?;
+            return self.transport.send(endpoint, &request).await;
         }
-        check(response).await
+        Ok(response)
+    }
+
+    /// The ways of reaching the registry itself, with no mirrors: where changes go.
+    pub(crate) fn own_endpoints(&self, image: &ImageRef) -> Result<Vec<Endpoint>, RegistryError> {
+        let mut list = own_endpoints(&self.config, image)?;
+        self.drop_known_plain(&mut list);
+        Ok(list)
     }
 
     /// The hosts to ask for an image; of one that is known to speak plain HTTP only, no TLS.
     fn endpoints(&self, image: &ImageRef) -> Result<Vec<Endpoint>, RegistryError> {
         let mut list = endpoints(&self.config, image)?;
-        let plain = self.plain_hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        list.retain(|endpoint| endpoint.base.scheme() == "http" || !plain.contains(&endpoint.host));
+        self.drop_known_plain(&mut list);
         Ok(list)
     }
 
+    fn drop_known_plain(&self, list: &mut Vec<Endpoint>) {
+        let plain = self.plain_hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        list.retain(|endpoint| endpoint.base.scheme() == "http" || !plain.contains(&endpoint.host));
+    }
+
     /// Notes that a host answered over plain HTTP.
-    fn remember(&self, endpoint: &Endpoint) {
+    pub(crate) fn remember(&self, endpoint: &Endpoint) {
         if endpoint.base.scheme() == "http" {
             let mut plain = self.plain_hosts.lock().unwrap_or_else(PoisonError::into_inner);
             plain.insert(endpoint.host.clone());
@@ -277,20 +300,20 @@ fn skip_bytes(response: &Response, had_bytes: u64) -> Result<u64, Failure> {
 }
 
 /// What came of the hosts that were asked.
-struct Failures {
+pub(crate) struct Failures {
     what: String,
     attempts: Vec<Attempt>,
     last: Option<(Endpoint, Failure)>,
 }
 
 impl Failures {
-    const fn new(what: String) -> Self {
+    pub(crate) const fn new(what: String) -> Self {
         Self { what, attempts: Vec::new(), last: None }
     }
 
     /// Whether the last failure speaks for this endpoint too: the same host under its other scheme is
     /// asked only if there was no connection under the first.
-    fn settles(&self, endpoint: &Endpoint) -> bool {
+    pub(crate) fn settles(&self, endpoint: &Endpoint) -> bool {
         self.last.as_ref().is_some_and(|(last, failure)| {
             last.host == endpoint.host
                 && last.base.path() == endpoint.base.path()
@@ -299,7 +322,7 @@ impl Failures {
     }
 
     /// Notes a failure; an error of ours ends it all.
-    fn add(&mut self, endpoint: Endpoint, failure: Failure) -> Result<(), RegistryError> {
+    pub(crate) fn add(&mut self, endpoint: Endpoint, failure: Failure) -> Result<(), RegistryError> {
         let reason = match &failure {
             Failure::NoConnection(reason)
             | Failure::Transient(reason, _)
@@ -316,6 +339,23 @@ impl Failures {
         self.attempts.push(Attempt { host: endpoint.origin(), reason });
         self.last = Some((endpoint, failure));
         Ok(())
+    }
+
+    /// What is told of something that was to be sent.
+    pub(crate) fn into_refusal(self) -> RegistryError {
+        let Self { what, attempts, last } = self;
+        match last {
+            Some((_, Failure::Unauthorised(_))) => RegistryError::Unauthorised { what, attempts },
+            Some((_, Failure::Bad(error) | Failure::Ours(error))) => error,
+            Some((
+                _,
+                Failure::NotFound(_)
+                | Failure::NoConnection(_)
+                | Failure::Transient(..)
+                | Failure::Unusable(_),
+            ))
+            | None => RegistryError::Unsent { what, attempts },
+        }
     }
 
     /// The last host is the registry itself: what it said decides what the error is.

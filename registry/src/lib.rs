@@ -1,5 +1,5 @@
-//! The distribution protocol: manifests and blobs from registries, verified. Beside it plain downloads, over the
-//! same transport.
+//! The distribution protocol: manifests and blobs from registries, verified, and to them. Beside it plain
+//! downloads, over the same transport.
 //!
 //! The face of the crate is synchronous; what is async stays behind it. Everything that a registry says
 //! is hostile until its digest matches: bodies are limited, credentials go to the host that they are for
@@ -16,6 +16,7 @@ mod error;
 #[cfg(feature = "fake")]
 mod fake;
 mod fetch;
+mod push;
 mod transport;
 
 pub use challenge::{Challenge, parse_challenges};
@@ -24,5 +25,6 @@ pub use config::{HostConfig, RegistryConfig};
 pub use credentials::{Credential, Credentials};
 pub use download::{DownloadRequest, Downloaded, Validators};
 pub use error::{Attempt, RegistryError};
+pub use push::Pushed;
 #[cfg(feature = "fake")]
 pub use fake::{FakeRegistry, Fault, FaultKind, Login, SeenRequest};

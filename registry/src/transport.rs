@@ -10,9 +10,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, HeaderName, HeaderValue, LOCATION, RANGE, RETRY_AFTER,
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HeaderName, HeaderValue, LOCATION, RANGE, RETRY_AFTER,
 };
-use reqwest::{Certificate, Response, StatusCode, Url};
+use reqwest::{Certificate, Method, Response, StatusCode, Url};
 
 use crate::endpoint::{Endpoint, is_loopback, origin};
 use crate::{RegistryConfig, RegistryError};
@@ -54,6 +54,7 @@ pub(crate) enum Failure {
 /// What is asked of a server.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
+    pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) accept: Option<&'static str>,
     /// Bytes to leave out at the start.
@@ -61,11 +62,26 @@ pub(crate) struct Request {
     pub(crate) authorization: Option<HeaderValue>,
     /// Headers that go along wherever a redirect leads.
     pub(crate) conditions: Vec<(HeaderName, HeaderValue)>,
+    /// What is sent along, of a request that sends something.
+    pub(crate) body: Option<Vec<u8>>,
 }
 
 impl Request {
     pub(crate) const fn get(url: Url) -> Self {
-        Self { url, accept: None, skip_bytes: 0, authorization: None, conditions: Vec::new() }
+        Self {
+            method: Method::GET,
+            url,
+            accept: None,
+            skip_bytes: 0,
+            authorization: None,
+            conditions: Vec::new(),
+            body: None,
+        }
+    }
+
+    /// A request that changes something at the server, or asks for no body.
+    pub(crate) fn of(method: Method, url: Url, body: Option<Vec<u8>>) -> Self {
+        Self { method, body, ..Self::get(url) }
     }
 }
 
@@ -92,7 +108,11 @@ impl Transport {
         let mut url = request.url.clone();
         for _ in 0..=MAX_REDIRECTS {
             let client = self.client(endpoint, &url).map_err(Failure::Ours)?;
-            let mut builder = client.get(url.clone());
+            let mut builder = client.request(request.method.clone(), url.clone());
+            if let Some(body) = &request.body {
+                // An empty body has a length too, which servers of uploads insist on.
+                builder = builder.header(CONTENT_LENGTH, body.len()).body(body.clone());
+            }
             if let Some(accept) = request.accept {
                 builder = builder.header(ACCEPT, accept);
             }
@@ -110,6 +130,12 @@ impl Transport {
             let response = builder.send().await.map_err(|error| failure(&error))?;
             if !is_redirect(response.status()) {
                 return Ok(response);
+            }
+            let is_read = matches!(request.method, Method::GET | Method::HEAD);
+            if !is_read && !matches!(response.status().as_u16(), 307 | 308) {
+                // Any other redirect would have it become a GET.
+                let status = response.status();
+                return Err(Failure::Unusable(format!("it redirects what is sent with {status}")));
             }
             url = target(&url, &response).map_err(Failure::Unusable)?;
             tracing::debug!(host = %origin(&url), "following a redirect");
@@ -169,8 +195,8 @@ const fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-/// Where a redirect leads.
-fn target(from: &Url, response: &Response) -> Result<Url, String> {
+/// Where a redirect leads, or where an upload goes on.
+pub(crate) fn target(from: &Url, response: &Response) -> Result<Url, String> {
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     let location = location.ok_or("it redirects to nowhere")?;
     let mut url = from.join(location).map_err(|_| "it redirects to what is no address")?;
@@ -229,6 +255,11 @@ pub(crate) async fn check(response: Response) -> Result<Response, Failure> {
         408 | 429 | 500 | 502 | 503 | 504 => Failure::Transient(reason, wait),
         _ => Failure::Unusable(reason),
     })
+}
+
+/// Makes a failure of an answer to a change that is not a success.
+pub(crate) async fn check_changed(response: Response) -> Result<Response, Failure> {
+    if response.status().is_success() { Ok(response) } else { check(response).await }
 }
 
 /// The message in an error's body, in the form that the specification gives it.

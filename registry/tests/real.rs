@@ -16,7 +16,7 @@ use kiln_image::layer::{
 use kiln_image::{
     Descriptor, Document, ImageConfig, ImageRef, Index, Manifest, layout, media_type, parse_config,
 };
-use kiln_registry::{Client, Credentials, RegistryConfig, RegistryError};
+use kiln_registry::{Client, Credentials, Pushed, RegistryConfig, RegistryError};
 
 /// A registry's process, ended with the test.
 struct Registry {
@@ -147,4 +147,48 @@ fn a_tag_that_is_not_there_is_not_found() {
     let image: ImageRef = format!("{}/none:1", registry.host).parse().unwrap();
     let error = client.resolve(&image).unwrap_err();
     assert!(matches!(error, RegistryError::NotFound { .. }), "{error}");
+}
+
+#[test]
+fn what_is_pushed_is_read_by_skopeo() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(registry) = Registry::start(directory.path()) else { return };
+    // Noise, so that the blob takes several pieces.
+    let mut state = 1_u64;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    });
+    let content: Vec<u8> = noise.take(20_000_000).collect();
+    let source = directory.path().join("layout");
+    let pushed = write_layout(&source, &content);
+    let bytes = fs::read(source.join(layout::blob_path(&pushed.digest))).unwrap();
+    let manifest = kiln_image::parse_manifest(&bytes).unwrap();
+    let client = Client::new(RegistryConfig::default(), Credentials::none()).unwrap();
+    let image: ImageRef = format!("{}/group/image:1", registry.host).parse().unwrap();
+    let push_all = |image: &ImageRef, also_in| {
+        let blobs = manifest.layers.iter().chain([&manifest.config]);
+        let push = |blob: &Descriptor| {
+            let mut file = fs::File::open(source.join(layout::blob_path(&blob.digest))).unwrap();
+            client.push_blob(image, blob, &mut file, also_in, &|_| {}).unwrap()
+        };
+        blobs.map(push).collect::<Vec<_>>()
+    };
+    assert_eq!(push_all(&image, None), [Pushed::Sent; 2]);
+    assert_eq!(push_all(&image, None), [Pushed::Present; 2]);
+    client.push_manifest(&image, media_type::OCI_MANIFEST, &bytes).unwrap();
+    let other: ImageRef = format!("{}/other/image:1", registry.host).parse().unwrap();
+    assert_eq!(push_all(&other, Some("group/image")), [Pushed::Mounted; 2]);
+    assert_eq!(client.resolve(&image).unwrap().digest, pushed.digest);
+    let output = Command::new("skopeo")
+        .args(["copy", "--insecure-policy", "--src-tls-verify=false"])
+        .arg(format!("docker://{}/group/image:1", registry.host))
+        .arg(format!("dir:{}", directory.path().join("copy").display()))
+        .output();
+    match output {
+        Ok(output) => {
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Err(error) => kiln_testkit::skipped(&format!("skopeo: {error}")),
+    }
 }
