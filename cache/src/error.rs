@@ -101,6 +101,18 @@ pub enum CacheError {
         /// What was found.
         source: Box<CacheError>,
     },
+    /// A cache from elsewhere is not in JSON, or not of the shape that is read.
+    #[error("the cache's document cannot be read")]
+    PortableJson {
+        /// Where reading stopped.
+        source: serde_json::Error,
+    },
+    /// A cache from elsewhere makes no sense.
+    #[error("the cache's document cannot be used: {what}")]
+    BadPortable {
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// Something inside an image was not found.
     #[error("there is no file `{path}` in the image")]
     NoSuchFile {

@@ -8,6 +8,7 @@ pub mod copy;
 mod error;
 pub mod key;
 pub mod layer;
+mod portable;
 mod record;
 pub mod select;
 mod store;
@@ -16,6 +17,10 @@ pub mod view;
 
 pub use error::CacheError;
 pub use key::CacheKey;
+pub use portable::{
+    MAX_PORTABLE_BYTES, Portable, PortableLayer, PortableMount, PortablePack, PortableRecord,
+    PortableSelection,
+};
 pub use record::{BlobRef, LayerRef, Record, RecordStore, Snapshot};
 pub use store::{
     ActionLock, BlobWriter, BuildFile, BuildLimits, BuildRow, BuildState, BuildStatus,

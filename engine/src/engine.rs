@@ -10,6 +10,7 @@ use kiln_executor::{HostFacts, Sandboxes};
 use kiln_ir::Digest;
 use kiln_registry::{Client, Credentials};
 
+use crate::turns::Turns;
 use crate::{EngineError, Settings};
 
 /// How an [`Engine`] is set up.
@@ -34,6 +35,8 @@ pub struct Engine {
     registry: OnceLock<Client>,
     pub(crate) host: HostFacts,
     helper: PathBuf,
+    /// Layers that are being packed, and how.
+    pub(crate) packing: Turns<(Digest, String)>,
 }
 
 impl Engine {
@@ -51,6 +54,7 @@ impl Engine {
             helper: config.helper,
             store,
             layers,
+            packing: Turns::default(),
         })
     }
 

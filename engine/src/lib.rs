@@ -16,6 +16,8 @@ mod remote;
 mod runner;
 mod secrets;
 mod settings;
+mod transfer;
+mod turns;
 mod upkeep;
 
 pub use build::{
@@ -30,6 +32,7 @@ pub use images::{InspectedImage, ListedImage};
 pub use kiln_cache::{check, gc};
 pub use kiln_executor::{Resource, ResourceLimit, helper_main, userns};
 pub use kiln_frontend::{Entitlement, RunOptions};
+pub use kiln_image::layer::{Compression, PackOptions};
 pub use kiln_image::{ImageRef, Platform};
 pub use kiln_ir::NetworkMode;
 pub use load::LoadedImage;
@@ -37,3 +40,4 @@ pub use remote::RemoteError;
 pub use runner::Failed;
 pub use secrets::SecretSource;
 pub use settings::{Age, AgeError, Amount, AmountError, GcSettings, HistorySettings, Settings};
+pub use transfer::{CacheExtent, CachePlace, CacheTarget, CacheTransfers, OnFailure};

@@ -95,26 +95,17 @@ impl Client {
 
     /// Sends a blob to an image's repository, unless it is there.
     ///
-    /// `content` is read only when the repository lacks the blob, from its start, and again when a piece is
-    /// lost. A blob that another repository of the same registry is known to have (`also_in`) is taken over from
-    /// there where the registry does that. `progress` is told how many bytes the registry has taken so far. No
-    /// mirror is asked for anything, and no credential goes to another server than the registry.
+    /// No mirror is asked for anything, and no credential goes to another server than the registry.
     ///
     /// # Errors
     ///
     /// Fails when the registry cannot be reached, does not let one write or does not take the blob, and when
-    /// `content` cannot be read.
+    /// the content cannot be read.
     pub fn push_blob<R: Read + Seek>(
         &self,
-        image: &ImageRef,
-        blob: &Descriptor,
-        content: &mut R,
-        also_in: Option<&str>,
-        progress: &dyn Fn(u64),
+        mut upload: Upload<'_, R>,
     ) -> Result<Pushed, RegistryError> {
-        self.runtime.block_on(
-            self.session.push_blob(&mut Upload { image, blob, content, also_in, progress }),
-        )
+        self.runtime.block_on(self.session.push_blob(&mut upload))
     }
 
     /// Gives a manifest or an index to an image's repository, under the image's tag or else its own digest. All

@@ -229,7 +229,8 @@ impl State {
         if let Some(refusal) = self.refusal(request) {
             return refusal;
         }
-        if !matches!(request.method.as_str(), "GET" | "HEAD") || request.path.contains("/uploads/") {
+        if !matches!(request.method.as_str(), "GET" | "HEAD") || request.path.contains("/uploads/")
+        {
             return self.change(request);
         }
         let Some((content_type, mut body)) = self.content(&request.path) else {

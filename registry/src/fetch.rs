@@ -322,7 +322,11 @@ impl Failures {
     }
 
     /// Notes a failure; an error of ours ends it all.
-    pub(crate) fn add(&mut self, endpoint: Endpoint, failure: Failure) -> Result<(), RegistryError> {
+    pub(crate) fn add(
+        &mut self,
+        endpoint: Endpoint,
+        failure: Failure,
+    ) -> Result<(), RegistryError> {
         let reason = match &failure {
             Failure::NoConnection(reason)
             | Failure::Transient(reason, _)

@@ -25,6 +25,6 @@ pub use config::{HostConfig, RegistryConfig};
 pub use credentials::{Credential, Credentials};
 pub use download::{DownloadRequest, Downloaded, Validators};
 pub use error::{Attempt, RegistryError};
-pub use push::Pushed;
 #[cfg(feature = "fake")]
 pub use fake::{FakeRegistry, Fault, FaultKind, Login, SeenRequest};
+pub use push::{Pushed, Upload};

@@ -34,14 +34,24 @@ pub enum Pushed {
     Sent,
 }
 
-/// One blob on its way.
-pub(crate) struct Upload<'a, R> {
-    pub(crate) image: &'a ImageRef,
-    pub(crate) blob: &'a Descriptor,
-    pub(crate) content: &'a mut R,
-    /// A repository of the same registry that may have it.
-    pub(crate) also_in: Option<&'a str>,
-    pub(crate) progress: &'a dyn Fn(u64),
+/// A blob to be sent.
+pub struct Upload<'a, R> {
+    /// Names the repository.
+    pub image: &'a ImageRef,
+    /// What it is.
+    pub blob: &'a Descriptor,
+    /// Read only when the repository lacks the blob, from its start, and again when a piece is lost.
+    pub content: &'a mut R,
+    /// A repository of the same registry that is known to have the blob, from which the registry may take it over.
+    pub also_in: Option<&'a str>,
+    /// Told how many bytes the registry has taken so far.
+    pub progress: &'a dyn Fn(u64),
+}
+
+impl<R> std::fmt::Debug for Upload<'_, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upload").field("blob", &self.blob.digest).finish_non_exhaustive()
+    }
 }
 
 /// An upload that the registry has begun.
@@ -248,7 +258,8 @@ impl Session {
             tokio::time::sleep(wait_before(tries, failed.1)).await;
             let status = Request::get(begun.next.clone());
             let status = self.ask(endpoint, upload.scope(), status).await?;
-            let known = (status.status().is_success()).then(|| Some((next(&status).ok()?, has(&status)?)));
+            let known =
+                (status.status().is_success()).then(|| Some((next(&status).ok()?, has(&status)?)));
             // A registry that has forgotten the upload gets it anew.
             let (next, taken_bytes) =
                 known.flatten().ok_or_else(|| Failure::Transient(failed.0.clone(), None))?;

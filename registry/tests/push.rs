@@ -8,7 +8,7 @@ use std::io::Cursor;
 use kiln_image::{Descriptor, ImageRef, Manifest, OciDigest, media_type};
 use kiln_registry::{
     Client, Credential, Credentials, FakeRegistry, FaultKind, HostConfig, Login, Pushed,
-    RegistryConfig, RegistryError,
+    RegistryConfig, RegistryError, Upload,
 };
 
 fn client() -> Client {
@@ -30,7 +30,8 @@ fn push(
     blob: &(Descriptor, Vec<u8>),
     also_in: Option<&str>,
 ) -> Result<Pushed, RegistryError> {
-    client.push_blob(image, &blob.0, &mut Cursor::new(&blob.1), also_in, &|_| {})
+    let content = &mut Cursor::new(&blob.1);
+    client.push_blob(Upload { image, blob: &blob.0, content, also_in, progress: &|_| {} })
 }
 
 fn fetch(client: &Client, image: &ImageRef, blob: &Descriptor) -> Vec<u8> {
@@ -93,7 +94,9 @@ fn a_large_blob_goes_in_pieces_of_which_a_lost_one_is_sent_again() {
     let told = Cell::new(0);
     let progress = |bytes: u64| told.set(bytes.max(told.get()));
     let content = &mut Cursor::new(&blob.1);
-    let pushed = client.push_blob(&image, &blob.0, content, None, &progress).unwrap();
+    let upload =
+        Upload { image: &image, blob: &blob.0, content, also_in: None, progress: &progress };
+    let pushed = client.push_blob(upload).unwrap();
     assert_eq!((pushed, told.get()), (Pushed::Sent, blob.0.size_bytes));
     assert_eq!(fetch(&client, &image, &blob.0), blob.1);
     let largest = registry.seen().iter().map(|request| request.body.len()).max().unwrap();
@@ -127,10 +130,11 @@ fn a_refusal_says_what_and_where() {
         format!("{}{}", &text[..=at], &text[end..])
     });
     assert_eq!(without_tls, expected);
-    let mut short = Cursor::new(&blob.1[..5]);
+    let content = &mut Cursor::new(&blob.1[..5]);
     let registry = FakeRegistry::start().unwrap();
     let image = self::image(&registry);
-    let error = client.push_blob(&image, &blob.0, &mut short, None, &|_| {}).unwrap_err();
+    let upload = Upload { image: &image, blob: &blob.0, content, also_in: None, progress: &|_| {} };
+    let error = client.push_blob(upload).unwrap_err();
     assert!(matches!(error, RegistryError::Read { .. }), "{error}");
 }
 
@@ -146,7 +150,8 @@ fn a_token_for_writing_is_asked_for() {
     assert_eq!(push(&client, &image, &blob, Some("team/base")).unwrap(), Pushed::Sent);
     let seen = registry.seen();
     let token = seen.iter().find(|request| request.path.starts_with("/token")).unwrap();
-    let scopes = "scope=repository%3Ateam%2Fapp%3Apull%2Cpush&scope=repository%3Ateam%2Fbase%3Apull";
+    let scopes =
+        "scope=repository%3Ateam%2Fapp%3Apull%2Cpush&scope=repository%3Ateam%2Fbase%3Apull";
     assert!(token.path.ends_with(scopes), "{}", token.path);
     // A token to read with is another one.
     fetch(&client, &image, &blob.0);

@@ -16,7 +16,7 @@ use kiln_image::layer::{
 use kiln_image::{
     Descriptor, Document, ImageConfig, ImageRef, Index, Manifest, layout, media_type, parse_config,
 };
-use kiln_registry::{Client, Credentials, Pushed, RegistryConfig, RegistryError};
+use kiln_registry::{Client, Credentials, Pushed, RegistryConfig, RegistryError, Upload};
 
 /// A registry's process, ended with the test.
 struct Registry {
@@ -170,7 +170,8 @@ fn what_is_pushed_is_read_by_skopeo() {
         let blobs = manifest.layers.iter().chain([&manifest.config]);
         let push = |blob: &Descriptor| {
             let mut file = fs::File::open(source.join(layout::blob_path(&blob.digest))).unwrap();
-            client.push_blob(image, blob, &mut file, also_in, &|_| {}).unwrap()
+            let content = &mut file;
+            client.push_blob(Upload { image, blob, content, also_in, progress: &|_| {} }).unwrap()
         };
         blobs.map(push).collect::<Vec<_>>()
     };

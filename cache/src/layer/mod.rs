@@ -24,6 +24,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 use std::{fs, io};
 
 use kiln_ir::Digest;
@@ -122,6 +123,34 @@ impl LayerStore {
         let manifest = Arc::new(manifest);
         self.remember(*layer, &manifest);
         Ok(manifest)
+    }
+
+    /// Takes a layer's manifest from elsewhere, so that the layer can be looked into before it is here.
+    ///
+    /// # Errors
+    /// When the bytes are not the manifest of this layer.
+    pub fn adopt_manifest(
+        &self,
+        layer: &Digest,
+        bytes: &[u8],
+    ) -> Result<Arc<Manifest>, CacheError> {
+        let manifest = Manifest::decode(bytes)?;
+        if manifest.digest() != *layer {
+            return Err(CacheError::BadManifest { what: "it is that of another layer" });
+        }
+        let manifest = Arc::new(manifest);
+        self.remember(*layer, &manifest);
+        Ok(manifest)
+    }
+
+    /// Says when a layer was made, which is when its manifest was written.
+    ///
+    /// # Errors
+    /// When the layer is not here, or the time cannot be set.
+    pub fn set_made_at(&self, layer: &Digest, time: SystemTime) -> Result<(), CacheError> {
+        let path = self.dir(layer).join("manifest");
+        let set = fs::File::open(&path).and_then(|file| file.set_modified(time));
+        set.map_err(CacheError::io("set the time of", &path))
     }
 
     /// Makes a fresh directory for a layer to come.

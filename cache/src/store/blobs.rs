@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
 use rusqlite::params;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::claims::blob_thing;
@@ -21,7 +22,7 @@ const ALGORITHM: &str = "sha256:";
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// A blob that is in the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StoredBlob {
     /// `sha256:…`.
     pub digest: String,
@@ -225,6 +226,11 @@ impl Drop for BlobWriter<'_> {
             tracing::debug!(path = %self.path.display(), %error, "unfinished blob not deleted");
         }
     }
+}
+
+/// Whether a text is the digest of a blob.
+pub(crate) fn is_blob_digest(text: &str) -> bool {
+    digits(text).is_ok()
 }
 
 /// The 64 digits of a blob's digest, safe as a file name.

@@ -52,6 +52,7 @@ pub use mounts::{CacheMountGuard, CacheMountSpec};
 pub use records::{ActionLock, DiskStore, MemStore};
 pub use remotes::{RemoteRow, RepositoryGuard};
 
+pub(crate) use blobs::is_blob_digest;
 pub(crate) use claims::{Claims, Thing};
 
 use crate::CacheError;

@@ -61,6 +61,24 @@ impl Taken {
     }
 }
 
+impl DiskStore {
+    /// Remembers several results at once; see [`RecordStore::put`].
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn put_all<'r>(
+        &self,
+        records: impl Iterator<Item = (&'r CacheKey, &'r Record)>,
+    ) -> Result<(), CacheError> {
+        self.db.publish("write a record", |transaction, epoch| {
+            for (key, record) in records {
+                put(transaction, epoch, key, record)?;
+            }
+            Ok(())
+        })
+    }
+}
+
 impl RecordStore for DiskStore {
     fn get(&self, key: &CacheKey) -> Result<Option<Record>, CacheError> {
         let found = self.db.read("read a record", |connection| {
@@ -91,38 +109,43 @@ impl RecordStore for DiskStore {
     }
 
     fn put(&self, key: &CacheKey, record: &Record) -> Result<(), CacheError> {
-        self.db.publish("write a record", |transaction, epoch| {
-            let mut layer = transaction.prepare_cached(
-                "INSERT INTO layers VALUES (?1, ?2, NULL)
-                 ON CONFLICT DO UPDATE SET epoch = ?2",
-            )?;
-            for LayerRef { digest, blob: _ } in &record.layers {
-                // Also a layer known before: its directory may have gone and been made again.
-                layer.execute(params![digest.as_bytes(), epoch])?;
-            }
-            note_needs(transaction, key, record)?;
-            transaction
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                )?
-                .execute(params![
-                    key.digest().as_bytes(),
-                    encode_layers(&record.layers)?,
-                    record.created_ms,
-                    signed(record.duration_ms),
-                    signed(record.size_bytes),
-                    record.name,
-                    epoch,
-                    now_ms()
-                ])?;
-            Ok(())
-        })
+        self.put_all([(key, record)].into_iter())
     }
 
     fn lock(&self, key: &CacheKey, cancelled: &dyn Fn() -> bool) -> Result<ActionLock, CacheError> {
         let path = self.locks.join(key.to_string());
         PassingLock::wait(&path, ACTION, cancelled).map(|lock| ActionLock(Held::File(lock)))
     }
+}
+
+fn put(
+    transaction: &Transaction<'_>,
+    epoch: i64,
+    key: &CacheKey,
+    record: &Record,
+) -> rusqlite::Result<()> {
+    let mut layer = transaction.prepare_cached(
+        "INSERT INTO layers VALUES (?1, ?2, NULL)
+         ON CONFLICT DO UPDATE SET epoch = ?2",
+    )?;
+    for LayerRef { digest, blob: _ } in &record.layers {
+        // Also a layer known before: its directory may have gone and been made again.
+        layer.execute(params![digest.as_bytes(), epoch])?;
+    }
+    note_needs(transaction, key, record)?;
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+        .execute(params![
+            key.digest().as_bytes(),
+            encode_layers(&record.layers)?,
+            record.created_ms,
+            signed(record.duration_ms),
+            signed(record.size_bytes),
+            record.name,
+            epoch,
+            now_ms()
+        ])?;
+    Ok(())
 }
 
 /// Writes down what a record needs, in place of what an earlier one of its key did.

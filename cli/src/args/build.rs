@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use kiln_engine::Platform;
 
-use super::{BuildArg, Call, Label, NamedContext, OutputSpec, Sandbox, SecretSpec, ValueError};
+use super::{
+    BuildArg, Caches, Call, Label, NamedContext, OutputSpec, Sandbox, SecretSpec, ValueError,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,6 +42,14 @@ Examples:
   Build one image for two platforms, as an OCI layout:
     kiln build --platform linux/amd64,linux/arm64 -o type=oci,dest=app.tar .
 
+  Share results with other machines, through a registry or a directory:
+    kiln build --cache-to type=registry,ref=registry.example/app:cache,mode=max .
+    kiln build --cache-from registry.example/app:cache .
+    kiln build --cache-from type=local,src=/ci --cache-to type=local,dest=/ci .
+
+  Put the cache into the image itself, and use that of the last one:
+    kiln build -t reg.example/app --cache-to type=inline --cache-from reg.example/app .
+
   Take a named context from another directory or another image:
     kiln build --build-context assets=../assets --build-context base=docker-image://debian:13 .";
 
@@ -60,6 +70,9 @@ pub struct BuildArgs {
     /// What steps find around them.
     #[command(flatten)]
     pub sandbox: Sandbox,
+    /// Which caches are read and written besides the store.
+    #[command(flatten)]
+    pub caches: Caches,
     /// What becomes of the result.
     #[command(flatten)]
     pub results: Results,

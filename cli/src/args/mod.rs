@@ -5,6 +5,7 @@
 //! where it is joined with the engine.
 
 mod build;
+mod cache;
 mod call;
 mod debug;
 mod fields;
@@ -25,6 +26,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use build::{BuildArgs, Context, Network, ProgressMode, Results, Settings, Source, View};
+pub use cache::{CacheFrom, CacheTo, Caches};
 pub use call::{Call, CallFormat, CallMethod};
 pub use debug::{DebugArgs, Debugged, PlanArgs};
 pub use fields::ValueError;

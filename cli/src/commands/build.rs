@@ -12,8 +12,9 @@ use kiln_cli::args::{self, BuildArgs, CallMethod, Context, OutputSpec, ProgressM
 use kiln_cli::exit_code::ExitCode;
 use kiln_cli::render::{Display, diagnostic_line, on_stderr};
 use kiln_engine::{
-    BuildContext, BuildRequest, Built, BuiltImage, Definition, Destination, DockerfileSource,
-    EngineError, Faulty, ImageRef, Output, Parameters, PlatformSplit, SecretSource,
+    BuildContext, BuildRequest, Built, BuiltImage, CacheTransfers, Definition, Destination,
+    DockerfileSource, EngineError, Faulty, ImageRef, Output, Parameters, PlatformSplit,
+    SecretSource,
 };
 use serde_json::json;
 
@@ -75,7 +76,7 @@ fn tell(built: &Built, arguments: &BuildArgs) {
 }
 
 fn request(arguments: &BuildArgs) -> Result<BuildRequest, Failure> {
-    let BuildArgs { context, source, settings, sandbox: _, results, view: _ } = arguments;
+    let BuildArgs { context, source, settings, sandbox: _, caches, results, view: _ } = arguments;
     let context = match context {
         Context::Stdin => BuildContext::Stdin,
         Context::Place(text) => BuildContext::of(text)?,
@@ -112,6 +113,10 @@ fn request(arguments: &BuildArgs) -> Result<BuildRequest, Failure> {
         limits: sandbox::limits(&arguments.sandbox),
         tags: results.tags.iter().map(|tag| name(tag)).collect::<Result<_, _>>()?,
         outputs: results.outputs.iter().map(output).collect(),
+        cache: CacheTransfers {
+            from: caches.from.iter().map(|from| from.0.clone()).collect(),
+            to: caches.to.iter().map(|to| to.0.clone()).collect(),
+        },
         pull: settings.pull,
         jobs: settings.jobs.unwrap_or_else(processors),
     })

@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod caches;
 mod cases;
 mod commits;
 mod contexts;

@@ -124,7 +124,7 @@ impl Engine {
         let graph = graph.finish();
         let (targets, limits) = ([file, files], Limits { jobs: request.jobs });
         let wanted = Request { graph: &graph, targets: &targets, limits };
-        let runner = Runner::new(self, &graph, values, request);
+        let runner = Runner::new(self, &graph, values, request, None);
         let mut solved = solve(&wanted, &runner, &self.store.records(), cancel, narrator)
             .map_err(|error| failed(error, |_| None))?;
         let files = solved.remove(1);

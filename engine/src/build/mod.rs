@@ -13,7 +13,7 @@ mod request;
 
 use std::time::Instant;
 
-use kiln_cache::DiskStore;
+use kiln_cache::{DiskStore, RecordStore};
 use kiln_frontend::{
     BuildOptions, Diagnostic, Extent, FactRequest, Facts, Plan, Planning, ResolvedImage, Severity,
     StepNames, plan,
@@ -32,9 +32,10 @@ use self::contexts::Contexts;
 use self::definition::{Text, faulty};
 use self::joined::Joined;
 use self::missing::{missing_image, place};
-use crate::error::{FailedStep, Faulty, Place};
+use crate::error::{FailedStep, Faulty, Place, chain};
 use crate::history::{Origin, Recorder};
 use crate::runner::{Runner, Value};
+use crate::transfer::{Opening, SharedRecords, Transfer};
 use crate::{Engine, EngineError};
 
 /// What a build came to.
@@ -112,9 +113,7 @@ impl Engine {
             Build { engine: self, request, joined: &joined, text: &text, contexts: &contexts };
         build.check_outputs()?;
         keeper.recorder.origins(joined.graph.ids().map(|op| build.origin(op)));
-        let solved = build.solve(cancel, &keeper.records, narrator);
-        self.save_stat_caches(&contexts);
-        let image = build.export(&solved?, narrator)?;
+        let image = build.perform(cancel, &keeper.records, narrator)?;
         Ok(Built { image, remarks: text.told(remarks), id: None })
     }
 
@@ -280,18 +279,76 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
+    /// Makes the image, with caches from elsewhere and for others where such are wanted.
+    fn perform(
+        &self,
+        cancel: &Cancel,
+        records: &DiskStore,
+        narrator: &mut Narrator<'_>,
+    ) -> Result<Option<BuiltImage>, EngineError> {
+        let Joined { graph, targets, plans, .. } = self.joined;
+        // A time that makes no sense is told when the image is made.
+        let epoch = plans.first().and_then(|plan| self.epoch(plan.source_date_epoch).ok()?);
+        let opening = Opening { request: self.request, graph, targets, epoch };
+        let transfer = self.engine.open_transfer(&opening, cancel, narrator)?;
+        let Some(transfer) = transfer else {
+            return self.make(None, cancel, records, narrator).map(|(_, image)| image);
+        };
+        std::thread::scope(|scope| {
+            let _sending = transfer.start(scope);
+            let (targets, image) = loop {
+                match self.make(Some(&transfer), cancel, records, narrator) {
+                    Err(error) if error.is_lost_layer() => {
+                        // It is known to be lost now, and the step that gave it runs.
+                        narrator.perform(
+                            "[internal] going on without a cached layer",
+                            |report| {
+                                report.warning(&chain(&error));
+                                Ok::<_, EngineError>(())
+                            },
+                        )?;
+                    }
+                    made => break made?,
+                }
+            };
+            transfer.keep(records)?;
+            transfer.export(&targets, narrator)?;
+            Ok(image)
+        })
+    }
+
+    fn make(
+        &self,
+        transfer: Option<&Transfer<'_>>,
+        cancel: &Cancel,
+        records: &DiskStore,
+        narrator: &mut Narrator<'_>,
+    ) -> Result<(Vec<Value>, Option<BuiltImage>), EngineError> {
+        let solved = self.solve(transfer, cancel, records, narrator);
+        self.engine.save_stat_caches(self.contexts);
+        let targets = solved?;
+        let image = self.export(&targets, transfer, narrator)?;
+        Ok((targets, image))
+    }
+
     fn solve(
         &self,
+        transfer: Option<&Transfer<'_>>,
         cancel: &Cancel,
         records: &DiskStore,
         narrator: &mut Narrator<'_>,
     ) -> Result<Vec<Value>, EngineError> {
         let Joined { graph, targets, .. } = self.joined;
         let values = self.contexts.values.clone();
-        let runner = Runner::new(self.engine, graph, values, self.request);
+        let runner = Runner::new(self.engine, graph, values, self.request, transfer);
         let limits = Limits { jobs: self.request.jobs };
         let wanted = Request { graph, targets, limits };
-        let solved = solve(&wanted, &runner, records, cancel, narrator);
+        let shared = transfer.map(|transfer| SharedRecords { disk: records, transfer });
+        let lookup: &dyn RecordStore = match &shared {
+            Some(shared) => shared,
+            None => records,
+        };
+        let solved = solve(&wanted, &runner, lookup, cancel, narrator);
         solved.map_err(|error| failed(error, |op| self.place(op)))
     }
 

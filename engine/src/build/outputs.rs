@@ -7,6 +7,7 @@ use super::{Build, BuiltImage, epoch};
 use crate::EngineError;
 use crate::export::{Assembled, Output, Parts, PlatformSplit, TreePart};
 use crate::runner::Value;
+use crate::transfer::Transfer;
 
 /// One platform's part of the result.
 struct Part<'a> {
@@ -30,14 +31,15 @@ impl Build<'_> {
     pub(super) fn export(
         &self,
         targets: &[Value],
+        transfer: Option<&Transfer<'_>>,
         narrator: &mut Narrator<'_>,
     ) -> Result<Option<BuiltImage>, EngineError> {
         let outputs = &self.request.outputs;
         if outputs.contains(&Output::CacheOnly) {
             return Ok(None);
         }
-        let (parts, manifest) =
-            narrator.perform("exporting to image", |report| self.assemble(targets, report))?;
+        let (parts, manifest) = narrator
+            .perform("exporting to image", |report| self.assemble(targets, transfer, report))?;
         for output in outputs {
             narrator.perform(describe(output), |_| self.write(output, &manifest, &parts))?;
         }
@@ -52,6 +54,7 @@ impl Build<'_> {
     fn assemble<'t>(
         &self,
         targets: &'t [Value],
+        transfer: Option<&Transfer<'_>>,
         report: &dyn Report,
     ) -> Result<(Vec<Part<'t>>, Descriptor), EngineError> {
         let mut parts = Vec::new();
@@ -61,7 +64,11 @@ impl Build<'_> {
             let epoch = self.epoch(plan.source_date_epoch)?;
             let (config, history) = (&plan.config, plan.history.as_slice());
             let snapshot = target.snapshot();
-            let image = self.engine.assemble(&Parts { config, history, snapshot, epoch })?;
+            if let Some(transfer) = transfer {
+                transfer.bring(&snapshot.layers, report)?;
+            }
+            let image =
+                self.engine.assemble(&Parts { config, history, snapshot, epoch, transfer })?;
             let told = format!(
                 "manifest {}\nimage {}\n",
                 image.manifest.digest, image.document.config.digest
@@ -103,7 +110,7 @@ impl Build<'_> {
     }
 
     /// The one time of an image; `planned` is what the Dockerfile says.
-    fn epoch(&self, planned: Option<i64>) -> Result<Option<i64>, EngineError> {
+    pub(super) fn epoch(&self, planned: Option<i64>) -> Result<Option<i64>, EngineError> {
         let argument = self.request.parameters.build_args.get(epoch::VARIABLE);
         match planned {
             Some(seconds) => Ok(Some(seconds)),

@@ -11,6 +11,7 @@ use kiln_image::{ImageRef, Platform};
 use crate::EngineError;
 use crate::export::Output;
 use crate::secrets::SecretSource;
+use crate::transfer::CacheTransfers;
 
 /// A build, as asked for.
 #[derive(Debug, Clone)]
@@ -33,6 +34,8 @@ pub struct BuildRequest {
     pub tags: Vec<ImageRef>,
     /// Where the result goes besides the store.
     pub outputs: Vec<Output>,
+    /// The caches that it reads and writes besides the store.
+    pub cache: CacheTransfers,
     /// Whether names of images are resolved at the registry even when the store knows them.
     pub pull: bool,
     /// How many steps run at the same time.

@@ -1,5 +1,7 @@
 //! From a snapshot to an image: layers packed once, a config, a manifest.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::File;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,6 +15,7 @@ use kiln_image::{Descriptor, HistoryEntry, ImageConfig, Manifest, OciDigest, med
 use rayon::prelude::*;
 
 use crate::origin::image_error;
+use crate::transfer::{Transfer, put_inline, strip_inline};
 use crate::{Engine, EngineError};
 
 /// An image whose blobs are all in the store.
@@ -44,6 +47,34 @@ pub(crate) struct Parts<'a> {
     pub(crate) snapshot: &'a Snapshot,
     /// The one time that the image carries; nothing keeps real times.
     pub(crate) epoch: Option<i64>,
+    /// Where the image's own cache comes from, if it is to have one.
+    pub(crate) transfer: Option<&'a Transfer<'a>>,
+}
+
+/// All that decides what a layer's blob is, besides the layer.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Form {
+    /// The compression.
+    pub(crate) packing: PackOptions,
+    /// The one time of all files; nothing keeps real times.
+    pub(crate) epoch: Option<i64>,
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.packing.compression {
+            Compression::None => "tar",
+            Compression::Gzip => "gzip",
+            Compression::Zstd => "zstd",
+        })?;
+        if let Some(level) = self.packing.level {
+            write!(f, " {level}")?;
+        }
+        match self.epoch {
+            Some(seconds) => write!(f, ", times {seconds}"),
+            None => f.write_str(", real times"),
+        }
+    }
 }
 
 impl Engine {
@@ -53,16 +84,20 @@ impl Engine {
     /// gives the same image.
     pub(crate) fn assemble(&self, parts: &Parts<'_>) -> Result<Assembled, EngineError> {
         let layers = &parts.snapshot.layers;
-        let blobs = layers
-            .par_iter()
-            .map(|layer| self.packed(layer, parts.epoch))
-            .collect::<Result<Vec<_>, _>>()?;
+        let form = Form { epoch: parts.epoch, ..Form::default() };
+        let blobs = self.packed_all(layers, &form)?;
         let times = self.times(parts)?;
         let mut config = parts.config.clone();
         config.rootfs.diff_ids = blobs.iter().map(diff_id).collect::<Result<_, _>>()?;
         add_history(&mut config, parts.history, &times)?;
         let created_ms = times.last().copied().unwrap_or(0);
         config.created = Some(rfc3339(created_ms)?);
+        strip_inline(&mut config);
+        if let Some(transfer) = parts.transfer
+            && let Some(cache) = transfer.inline_for(parts.snapshot, &blobs, &form)?
+        {
+            put_inline(&mut config, &cache);
+        }
         let bytes = config.to_bytes();
         self.store.put_blob(&bytes)?;
         let config = Descriptor::of(media_type::OCI_CONFIG, &bytes);
@@ -98,7 +133,7 @@ impl Engine {
     }
 
     /// When a layer was made: an earlier layer of the same content stays in place of a later one.
-    fn made_at(&self, layer: &LayerRef) -> Result<i64, EngineError> {
+    pub(crate) fn made_at(&self, layer: &LayerRef) -> Result<i64, EngineError> {
         let path = self.layers.path(&layer.digest).with_file_name("manifest");
         let made = path.metadata().and_then(|meta| meta.modified());
         let made = made.map_err(|source| EngineError::ReadFile { what: "layer", path, source })?;
@@ -106,28 +141,54 @@ impl Engine {
     }
 
     /// The blob of a layer: the one it came from, the one it was packed as before, or a new one.
-    fn packed(&self, layer: &LayerRef, epoch: Option<i64>) -> Result<BlobRef, EngineError> {
+    pub(crate) fn packed(&self, layer: &LayerRef, form: &Form) -> Result<BlobRef, EngineError> {
+        self.packed_by(layer, form, &|pack| pack())
+    }
+
+    /// As [`Engine::packed`]; `run` calls what it is given, which is the packing, where that is to be done.
+    pub(crate) fn packed_by(
+        &self,
+        layer: &LayerRef,
+        form: &Form,
+        run: &dyn Fn(&mut (dyn FnMut() + Send)),
+    ) -> Result<BlobRef, EngineError> {
         if let Some(blob) = &layer.blob {
             if !self.store.has_blob(&blob.digest)? {
                 return Err(CacheError::MissingBlob { digest: blob.digest.clone() }.into());
             }
             return Ok(blob.clone());
         }
-        let form = match epoch {
-            Some(seconds) => format!("gzip, times {seconds}"),
-            None => "gzip, real times".to_owned(),
-        };
-        if let Some(known) = self.store.packed(&layer.digest, &form)? {
+        let name = form.to_string();
+        if let Some(known) = self.store.packed(&layer.digest, &name)? {
             return Ok(known);
         }
-        let blob = self.pack(layer, epoch)?;
-        self.store.put_packed(&layer.digest, &form, &blob)?;
-        // This image as a base is then not unpacked again.
-        self.store.put_unpacked(&blob.diff_id, &layer.digest)?;
-        Ok(blob)
+        self.packing.take((layer.digest, name.clone()), || {
+            // A cache that is sent beside the build may have packed it meanwhile.
+            if let Some(known) = self.store.packed(&layer.digest, &name)? {
+                return Ok(known);
+            }
+            let mut packed = None;
+            run(&mut || packed = Some(self.pack(layer, form)));
+            let blob = packed.unwrap_or(Err(EngineError::Cancelled))?;
+            self.store.put_packed(&layer.digest, &name, &blob)?;
+            // This image as a base is then not unpacked again.
+            self.store.put_unpacked(&blob.diff_id, &layer.digest)?;
+            Ok(blob)
+        })
     }
 
-    fn pack(&self, layer: &LayerRef, epoch: Option<i64>) -> Result<BlobRef, EngineError> {
+    /// The blobs of layers, in their order. Each layer is packed by one thread, however often it is listed.
+    fn packed_all(&self, layers: &[LayerRef], form: &Form) -> Result<Vec<BlobRef>, EngineError> {
+        let distinct: BTreeSet<&LayerRef> = layers.iter().collect();
+        let blobs = distinct
+            .into_par_iter()
+            .map(|layer| Ok((layer, self.packed(layer, form)?)))
+            .collect::<Result<BTreeMap<_, _>, EngineError>>()?;
+        Ok(layers.iter().filter_map(|layer| blobs.get(layer).cloned()).collect())
+    }
+
+    fn pack(&self, layer: &LayerRef, form: &Form) -> Result<BlobRef, EngineError> {
+        let epoch = form.epoch;
         let manifest = self.layers.manifest(&layer.digest)?;
         let root = self.layers.path(&layer.digest);
         let open = |entry: &Entry| {
@@ -149,8 +210,7 @@ impl Engine {
             packed.into_iter().chain(opaque)
         });
         let mut writer = self.store.blob_writer()?;
-        let options = PackOptions { compression: Compression::Gzip, level: None };
-        let packed = pack(entries, &mut writer, options).map_err(|error| match error {
+        let packed = pack(entries, &mut writer, form.packing).map_err(|error| match error {
             PackError::Entry(error) => error,
             PackError::Layer(source) => EngineError::Pack { layer: layer.digest.short(), source },
         })?;
@@ -245,7 +305,7 @@ fn diff_id(blob: &BlobRef) -> Result<OciDigest, EngineError> {
     blob.diff_id.parse().map_err(image_error(&blob.diff_id))
 }
 
-fn descriptor(blob: &BlobRef) -> Result<Descriptor, EngineError> {
+pub(crate) fn descriptor(blob: &BlobRef) -> Result<Descriptor, EngineError> {
     let digest = blob.digest.parse().map_err(image_error(&blob.digest))?;
     Ok(Descriptor::new(oci_layer_type(&blob.media_type), digest, blob.size_bytes))
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-pub(crate) use assemble::{Assembled, Parts, base_time};
+pub(crate) use assemble::{Assembled, Form, Parts, base_time, descriptor};
 pub(crate) use tree::TreePart;
 
 use crate::EngineError;
@@ -100,7 +100,7 @@ pub(crate) fn write_to<T>(
 }
 
 /// Gives a temporary file its name, readable as any new file is.
-fn publish(file: NamedTempFile, path: &Path) -> Result<(), EngineError> {
+pub(crate) fn publish(file: NamedTempFile, path: &Path) -> Result<(), EngineError> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = 0o666 & !umask();
     let failed = write_error("output", path);

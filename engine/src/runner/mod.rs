@@ -27,6 +27,7 @@ pub(crate) use unpack::unpack_layer;
 use self::exec::Commands;
 use self::select::Selections;
 use crate::remote::Access;
+use crate::transfer::Transfer;
 use crate::{BuildRequest, Engine, EngineError};
 
 /// What a vertex gives to those that read it.
@@ -63,6 +64,7 @@ pub(crate) struct Runner<'e> {
     request: &'e BuildRequest,
     selections: Selections,
     commands: Commands,
+    transfer: Option<&'e Transfer<'e>>,
 }
 
 impl<'e> Runner<'e> {
@@ -72,9 +74,11 @@ impl<'e> Runner<'e> {
         graph: &Graph,
         contexts: BTreeMap<String, Value>,
         request: &'e BuildRequest,
+        transfer: Option<&'e Transfer<'e>>,
     ) -> Self {
         let commands = Commands::of(graph, engine.sandboxes());
-        Self { engine, contexts, request, selections: Selections::default(), commands }
+        let selections = Selections::default();
+        Self { engine, contexts, request, selections, commands, transfer }
     }
 
     /// The layer that an op adds on top of its first input.
@@ -155,10 +159,11 @@ impl kiln_solver::Runner for Runner<'_> {
         inputs: &[Value],
         record: &Record,
     ) -> Result<Option<Value>, EngineError> {
-        for LayerRef { digest, blob: _ } in &record.layers {
-            if !self.engine.layers.contains(digest)? {
-                return Ok(None);
-            }
+        if !self.is_whole(vertex, record)? {
+            return Ok(None);
+        }
+        if let Some(transfer) = self.transfer {
+            transfer.offer(vertex, &record.layers);
         }
         if let Op::Exec(_) = vertex.op {
             self.commands.one_less();
@@ -172,6 +177,41 @@ impl kiln_solver::Runner for Runner<'_> {
     }
 
     fn run(
+        &self,
+        vertex: &Vertex,
+        inputs: &[Value],
+        report: &dyn Report,
+        cancel: &Cancel,
+    ) -> Result<(Value, Option<Record>), EngineError> {
+        if let Some(transfer) = self.transfer {
+            transfer.bring_inputs(vertex, inputs, report, cancel)?;
+        }
+        let (value, record) = self.perform(vertex, inputs, report, cancel)?;
+        if let (Some(transfer), Some(record)) = (self.transfer, &record) {
+            transfer.offer(vertex, &record.layers);
+        }
+        Ok((value, record))
+    }
+}
+
+impl Runner<'_> {
+    /// Whether the layers of a record are here, or can be fetched when something reads them.
+    fn is_whole(&self, vertex: &Vertex, record: &Record) -> Result<bool, EngineError> {
+        if let Some(transfer) = self.transfer {
+            let Op::Source(SourceOp::Image(image)) = &vertex.op else {
+                return transfer.can_have(record, None);
+            };
+            return transfer.can_have(record, Some(&image.locator));
+        }
+        for LayerRef { digest, blob: _ } in &record.layers {
+            if !self.engine.layers.contains(digest)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn perform(
         &self,
         vertex: &Vertex,
         inputs: &[Value],

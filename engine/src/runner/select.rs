@@ -90,11 +90,18 @@ impl Runner<'_> {
             return Ok(self.selection(input, copy)?.digest());
         };
         let (tree, selecting) = (snapshot.digest(), selecting(copy));
-        if let Some(known) = self.engine.store.selection(&tree, &selecting)? {
-            return Ok(known);
+        let foreign = || self.transfer?.selection(&tree, &selecting);
+        let digest = match self.engine.store.selection(&tree, &selecting)?.or_else(foreign) {
+            Some(known) => known,
+            None => {
+                let digest = self.selection(input, copy)?.digest();
+                self.engine.store.put_selection(&tree, &selecting, &digest)?;
+                digest
+            }
+        };
+        if let Some(transfer) = self.transfer {
+            transfer.note_selection(tree, selecting, digest);
         }
-        let digest = self.selection(input, copy)?.digest();
-        self.engine.store.put_selection(&tree, &selecting, &digest)?;
         Ok(digest)
     }
 
@@ -108,6 +115,9 @@ impl Runner<'_> {
 
     /// All of an input that is a snapshot.
     pub(super) fn view(&self, input: &Value) -> Result<View, EngineError> {
+        if let Some(transfer) = self.transfer {
+            transfer.bring_lists(&input.snapshot().layers)?;
+        }
         let layers: Vec<_> = input.snapshot().layers.iter().map(|layer| layer.digest).collect();
         Ok(View::new(&self.engine.layers, &layers)?)
     }

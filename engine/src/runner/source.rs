@@ -98,7 +98,7 @@ impl Fetch<'_> {
             self.progress(bytes.saturating_sub(known));
         })?;
         self.progress(layer.size_bytes.saturating_sub(before.into_inner()));
-        let digest = unpack_layer(self.engine, &blob, self.cancel)?;
+        let digest = unpack_layer(self.engine, &blob, None, self.cancel)?;
         self.engine.store.put_unpacked(&blob.diff_id, &digest)?;
         Ok(LayerRef { digest, blob: Some(blob) })
     }

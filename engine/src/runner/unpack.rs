@@ -5,7 +5,7 @@ use std::io::BufReader;
 
 use kiln_cache::copy::{Target, Unpack};
 use kiln_cache::layer::{Content, LayerWriter};
-use kiln_cache::tree::{Meta, Mtime, Node};
+use kiln_cache::tree::{Manifest, Meta, Mtime, Node};
 use kiln_cache::{BlobRef, CacheError};
 use kiln_image::layer::{EntryKind, EntryMeta, LayerError, Limits, PackEntry, Purpose, entries};
 use kiln_ir::{CopyOp, Digest};
@@ -15,11 +15,14 @@ use crate::{Engine, EngineError};
 
 /// Unpacks a layer's blob, which is in the store, to a layer, and checks that it is the archive that the
 /// image's config names.
+/// `list` has the exact times of the files, where they are known: an archive has whole seconds, or one
+/// time for all.
 ///
 /// Each layer stands on its own, so that all of an image can be unpacked side by side.
 pub(crate) fn unpack_layer(
     engine: &Engine,
     blob: &BlobRef,
+    list: Option<&Manifest>,
     cancel: &Cancel,
 ) -> Result<Digest, EngineError> {
     let failed = |error: LayerError| archive_error(&blob.digest, &error);
@@ -34,7 +37,7 @@ pub(crate) fn unpack_layer(
         if cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
         }
-        write_entry(&mut writer, entry)?;
+        write_entry(&mut writer, list, entry)?;
     }
     let summary = archive.finish().map_err(failed)?;
     let found = summary.diff_id.map(|digest| digest.to_string()).unwrap_or_default();
@@ -47,9 +50,14 @@ pub(crate) fn unpack_layer(
     Ok(writer.finish()?)
 }
 
-fn write_entry(writer: &mut LayerWriter, entry: PackEntry<'_>) -> Result<(), CacheError> {
+fn write_entry(
+    writer: &mut LayerWriter,
+    list: Option<&Manifest>,
+    entry: PackEntry<'_>,
+) -> Result<(), CacheError> {
     let PackEntry { path, kind, meta } = entry;
     let (meta, mtime) = meta_of(meta);
+    let mtime = list.and_then(|list| list.get(&path)).map_or(mtime, |entry| entry.mtime);
     match kind {
         EntryKind::Dir => writer.dir(&path, &meta, mtime),
         EntryKind::File { mut content, .. } => {

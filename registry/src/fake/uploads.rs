@@ -43,8 +43,7 @@ impl State {
         }
         sent.extend(&request.body);
         let range = format!("0-{}", sent.len().saturating_sub(1));
-        let headers =
-            vec![("Location".to_owned(), path.to_owned()), ("Range".to_owned(), range)];
+        let headers = vec![("Location".to_owned(), path.to_owned()), ("Range".to_owned(), range)];
         match request.method.as_str() {
             "PATCH" => answer(202, headers),
             "PUT" => {

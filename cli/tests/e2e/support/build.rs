@@ -127,6 +127,7 @@ struct Task {
     is_step: bool,
     cached: bool,
     output: Vec<u8>,
+    warnings: Vec<String>,
 }
 
 /// What a build did.
@@ -157,6 +158,9 @@ impl Steps {
                     let bytes = STANDARD.decode(event["data"].as_str().unwrap()).unwrap();
                     tasks[index].output.extend(bytes);
                 }
+                "warning" => {
+                    tasks[index].warnings.push(event["message"].as_str().unwrap().to_owned());
+                }
                 _ => {}
             }
         }
@@ -175,6 +179,17 @@ impl Steps {
     /// The steps of the Dockerfile, run or not.
     pub(crate) fn count(&self) -> usize {
         self.of_dockerfile().count()
+    }
+
+    /// All warnings, in the order of the tasks.
+    pub(crate) fn warnings(&self) -> Vec<&str> {
+        self.tasks.iter().flat_map(|task| task.warnings.iter().map(String::as_str)).collect()
+    }
+
+    /// What the tasks wrote whose name begins with `start`.
+    pub(crate) fn of_task(&self, start: &str) -> String {
+        let tasks = self.tasks.iter().filter(|task| task.name.starts_with(start));
+        tasks.map(|task| String::from_utf8_lossy(&task.output).into_owned()).collect()
     }
 
     /// What the steps wrote whose name holds `part`.

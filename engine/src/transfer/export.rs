@@ -1,0 +1,161 @@
+//! Ending an export: what was sent gets its document and its name.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kiln_cache::{
+    CacheKey, LayerRef, MAX_PORTABLE_BYTES, Portable, PortableLayer, PortableRecord,
+    PortableSelection, Record, Snapshot,
+};
+use kiln_image::{Descriptor, Manifest};
+use kiln_ir::Digest;
+use kiln_solver::{Narrator, Report, Stream};
+
+use super::send::{Lane, Outcome, stored};
+use super::{CONFIG_TYPE, CachePlace, OnFailure, TREE_TYPE, Transfer};
+use crate::EngineError;
+use crate::error::chain;
+use crate::export::descriptor;
+use crate::runner::Value;
+
+/// The most layers of one cache: a manifest names two blobs for each, and its readers take 10,000.
+const MAX_LAYERS: usize = 4_900;
+
+/// Ends the lanes' threads when the build does, however it does.
+pub(crate) struct Sending<'t, 'e>(&'t Transfer<'e>);
+
+impl Drop for Sending<'_, '_> {
+    fn drop(&mut self) {
+        for lane in &self.0.lanes {
+            lane.close(Outcome::Failed);
+        }
+    }
+}
+
+impl<'e> Transfer<'e> {
+    /// Starts sending. The threads of the scope end when the guard is dropped.
+    pub(crate) fn start<'s>(&'s self, scope: &'s std::thread::Scope<'s, '_>) -> Sending<'s, 'e> {
+        for lane in &self.lanes {
+            lane.start(self, scope);
+        }
+        Sending(self)
+    }
+
+    /// Ends all exports of a build that ended well, each as a task of its own.
+    pub(crate) fn export(
+        &self,
+        results: &[Value],
+        narrator: &mut Narrator<'_>,
+    ) -> Result<(), EngineError> {
+        let results: Vec<&Snapshot> = results.iter().map(Value::snapshot).collect();
+        for lane in &self.lanes {
+            let (kind, place) = match &lane.target.place {
+                Some(place @ CachePlace::Registry(_)) => ("registry", place.to_string()),
+                Some(place @ CachePlace::Directory { .. }) => ("directory", place.to_string()),
+                None => continue,
+            };
+            let name = format!("exporting cache to {kind} {place}");
+            narrator.perform(&name, |report| match self.finish(lane, &results, report) {
+                Ok(()) => Ok(()),
+                Err(_) if self.cancel.is_cancelled() => Err(EngineError::Cancelled),
+                Err(error) if lane.target.on_failure == OnFailure::Warn => {
+                    let reason = chain(&error);
+                    report.warning(&format!("the cache is not exported to {place}: {reason}"));
+                    Ok(())
+                }
+                Err(source) => Err(EngineError::CacheExport { place, source: Box::new(source) }),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn finish(
+        &self,
+        lane: &Lane<'e>,
+        results: &[&Snapshot],
+        report: &dyn Report,
+    ) -> Result<(), EngineError> {
+        let mut chosen = self.chosen(lane.extent(), results);
+        let left_out = limit(&mut chosen);
+        if left_out > 0 {
+            let told =
+                format!("{left_out} records are left out: a cache holds {MAX_LAYERS} layers");
+            report.warning(&told);
+        }
+        for (_, record) in &chosen {
+            lane.offer(&record.layers);
+        }
+        lane.close(Outcome::Done);
+        let there = lane.settle()?;
+        let wanted: BTreeSet<Digest> = layers_of(&chosen).map(|layer| layer.digest).collect();
+        let layers: Vec<PortableLayer> =
+            there.into_values().filter(|layer| wanted.contains(&layer.digest)).collect();
+        let records = indexed(&chosen, &layers);
+        let row = |((snapshot, selection), digest): (&(Digest, Digest), &Digest)| {
+            PortableSelection { snapshot: *snapshot, selection: *selection, digest: *digest }
+        };
+        let selections = self.used().selections.iter().map(row).collect();
+        let document = Portable { layers, records, selections, mounts: Vec::new() };
+        let bytes = document.to_bytes();
+        if bytes.len() > MAX_PORTABLE_BYTES {
+            let what = format!("a cache of more than {MAX_PORTABLE_BYTES} bytes of records");
+            return Err(EngineError::Unsupported { what });
+        }
+        lane.send_bytes(CONFIG_TYPE, &bytes)?;
+        let config = Descriptor::of(CONFIG_TYPE, &bytes);
+        let manifest = Manifest::new(config, blobs(&document)?);
+        lane.shelf.publish(&manifest.to_bytes())?;
+        let told = format!("{} records\n{}", document.records.len(), lane.tally.told());
+        report.output(Stream::Stdout, told.as_bytes());
+        Ok(())
+    }
+}
+
+/// All blobs that a document's readers may want of its place, each once.
+fn blobs(document: &Portable) -> Result<Vec<Descriptor>, EngineError> {
+    let mut blobs: BTreeMap<String, Descriptor> = BTreeMap::new();
+    let mut add = |blob: Descriptor| drop(blobs.insert(blob.digest.to_string(), blob));
+    for PortableLayer { blob, form, tree, .. } in &document.layers {
+        if let (Some(blob), Some(_)) = (blob, form) {
+            add(descriptor(blob)?);
+        }
+        if let Some(tree) = tree {
+            add(stored(TREE_TYPE, tree)?);
+        }
+    }
+    Ok(blobs.into_values().collect())
+}
+
+fn layers_of(records: &[(CacheKey, Record)]) -> impl Iterator<Item = &LayerRef> {
+    records.iter().flat_map(|(_, record)| &record.layers)
+}
+
+/// Leaves out what would be too many layers; answers how many records that were.
+fn limit(records: &mut Vec<(CacheKey, Record)>) -> usize {
+    let before = records.len();
+    let mut seen = BTreeSet::new();
+    records.retain(|(_, record)| {
+        let more: BTreeSet<_> = record.layers.iter().map(|layer| layer.digest).collect();
+        let fits = seen.union(&more).count() <= MAX_LAYERS;
+        if fits {
+            seen.extend(more);
+        }
+        fits
+    });
+    before - records.len()
+}
+
+/// Records in terms of the indexes of layers. One of which a layer is missing is left out.
+pub(super) fn indexed(
+    records: &[(CacheKey, Record)],
+    layers: &[PortableLayer],
+) -> Vec<(CacheKey, PortableRecord)> {
+    let places = layers.iter().enumerate().map(|(index, layer)| (layer.digest, index));
+    let places: BTreeMap<Digest, usize> = places.collect();
+    let of = |record: &Record| -> Option<Vec<u32>> {
+        let index = |layer: &LayerRef| u32::try_from(*places.get(&layer.digest)?).ok();
+        record.layers.iter().map(index).collect()
+    };
+    let row =
+        |(key, record): &(CacheKey, Record)| Some((*key, PortableRecord::new(record, of(record)?)));
+    records.iter().filter_map(row).collect()
+}
