@@ -5,7 +5,7 @@
 use std::io;
 
 use crate::foreign::{self, HEADER_BYTES, Program};
-use crate::kernel::{Fork, Identity, Kernel};
+use crate::kernel::{Identity, Kernel, Spawned};
 use crate::report::{Fault, Report};
 use crate::users;
 use crate::{Exit, Step};
@@ -23,22 +23,13 @@ pub(crate) fn prepare(steps: &[Step], kernel: &mut impl Kernel) -> Result<(), Fa
 }
 
 /// Takes the steps in order, in both processes they lead to: the sandbox's first one, and the command's.
-/// Each returns here with what it has to report, except a process that became the command.
+/// Returns what there is to report, but in a process that became the command.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the kernel takes all steps but three")]
-pub(crate) fn apply(steps: &[Step], kernel: &mut impl Kernel) -> Report {
+pub(crate) fn apply<K: Kernel>(steps: &[Step], kernel: &mut K) -> Report {
     let mut home = None;
-    for step in steps {
+    for (index, step) in steps.iter().enumerate() {
         let done = match step {
-            Step::ForkCommand => match kernel.fork() {
-                Ok(Fork::Child) => Ok(()),
-                Ok(Fork::Parent(command)) => {
-                    return match kernel.reap(command) {
-                        Ok(exit) => Report::Ended(exit),
-                        Err(error) => Report::Failed(Fault::step(step, &error)),
-                    };
-                }
-                Err(error) => Err(Fault::step(step, &error)),
-            },
+            Step::ForkCommand => return run(step, &steps[index + 1..], kernel),
             Step::BecomeUser { .. } => become_user(step, kernel).map(|found| home = Some(found)),
             Step::Execute { args, env, .. } => {
                 return execute(args, env, home.as_deref(), kernel);
@@ -50,6 +41,16 @@ pub(crate) fn apply(steps: &[Step], kernel: &mut impl Kernel) -> Report {
         }
     }
     Report::Ended(Exit::Code(0))
+}
+
+/// Has the rest of the steps taken by a process of their own, and waits until it ends.
+fn run<K: Kernel>(step: &Step, rest: &[Step], kernel: &mut K) -> Report {
+    let spawned = kernel.spawn(&mut |kernel| apply(rest, kernel));
+    let ended = spawned.and_then(|spawned| match spawned {
+        Spawned::Command(command) => kernel.reap(command).map(Report::Ended),
+        Spawned::NotExecuted(report) => Ok(report),
+    });
+    ended.unwrap_or_else(|error| Report::Failed(Fault::step(step, &error)))
 }
 
 /// Becomes the step's user and returns its home directory.

@@ -60,11 +60,13 @@ fn serve() -> io::Result<()> {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     sys::let_children_go()?;
     let control = io::stdin().as_fd().try_clone_to_owned()?;
-    while let Some(request) = receive(control.as_fd())? {
+    // Made once: to clear it for each request would copy all of it in each process that shares it.
+    let mut space = vec![0; REQUEST_LIMIT];
+    while let Some(request) = receive(control.as_fd(), &mut space)? {
         match sys::fork_into(flags(&request.frame.namespaces)) {
             Ok(sys::Side::Child) => {
                 drop(control);
-                return first_process(request);
+                first_process(request);
             }
             Ok(sys::Side::Parent(_)) => {}
             Err(error) => {
@@ -80,12 +82,11 @@ fn serve() -> io::Result<()> {
 }
 
 /// The next request; nothing when the caller wants no more.
-fn receive(control: BorrowedFd<'_>) -> io::Result<Option<Request>> {
-    let mut bytes = vec![0; REQUEST_LIMIT];
+fn receive(control: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<Option<Request>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
-        let slices = &mut [IoSliceMut::new(&mut bytes)];
+        let slices = &mut [IoSliceMut::new(bytes)];
         match rustix::net::recvmsg(control, slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
             Err(Errno::INTR) => {}
             other => break other?,
@@ -122,9 +123,14 @@ fn flags(namespaces: &[Namespace]) -> CloneFlags {
     })
 }
 
-/// The whole life of a sandbox's first process; also that of the process it forks, until that becomes the
-/// command.
-fn first_process(request: Request) -> io::Result<()> {
+/// The whole life of a sandbox's first process.
+fn first_process(request: Request) -> ! {
+    // With an error or without, there is nobody else to tell.
+    drop(make_and_run(request));
+    sys::end()
+}
+
+fn make_and_run(request: Request) -> io::Result<()> {
     let Request { frame, mut socket, stdout, stderr } = request;
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     sys::wait_for_children()?;

@@ -2,41 +2,43 @@
 
 use std::io;
 
+use crate::report::Report;
 use crate::{Exit, Step};
 
-/// Which side of a fork the caller is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fork {
-    /// The process that was there before; the child's id as it sees it.
-    Parent(i32),
-    /// The new process.
-    Child,
+/// What became of a process that was to become the command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Spawned {
+    /// The command, by its id.
+    Command(i32),
+    /// It never did, and is gone.
+    NotExecuted(Report),
 }
 
 /// Ids a command runs under.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// The user.
-    pub uid: u32,
+    pub(crate) uid: u32,
     /// The group.
-    pub gid: u32,
+    pub(crate) gid: u32,
     /// The supplementary groups; nothing where they cannot be set.
-    pub groups: Option<Vec<u32>>,
+    pub(crate) groups: Option<Vec<u32>>,
 }
 
 /// The operating system, as far as a sandbox needs it. Tests record what is asked of it.
-pub trait Kernel {
+pub(crate) trait Kernel {
     /// Does a step that neither forks nor depends on what the guest's files say.
     ///
     /// # Errors
     /// The operating system's.
     fn perform(&mut self, step: &Step) -> io::Result<()>;
 
-    /// Splits this process. The child is killed when the parent ends.
+    /// Starts a process for the command. There, `lead` does what is left to do, up to executing the program;
+    /// it returns only if there is no program to become, with why. Returns when either has happened.
     ///
     /// # Errors
-    /// The operating system's.
-    fn fork(&mut self) -> io::Result<Fork>;
+    /// The operating system's, when there is no such process.
+    fn spawn(&mut self, lead: &mut dyn FnMut(&mut Self) -> Report) -> io::Result<Spawned>;
 
     /// Waits for the command, reaps whatever else ends, and kills what is left then. Nothing is left when
     /// this returns.

@@ -29,7 +29,6 @@ pub use cancel::Cancel;
 pub use error::ExecutorError;
 pub use facts::{HostFacts, Ids};
 pub use helper::helper_main;
-pub use kernel::{Fork, Identity, Kernel};
 pub use plan::{
     DeviceKind, FileSource, Filter, Frame, Kind, MountFlag, MountPoint, Namespace, RootMount,
     SandboxPlan, Step, default_capabilities, plan,

@@ -19,8 +19,9 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
 pub(crate) use self::process::null_input;
-use crate::kernel::{Fork, Identity, Kernel};
+use crate::kernel::{Identity, Kernel, Spawned};
 use crate::plan::{DeviceKind, FileSource, Kind, MountFlag, RootMount};
+use crate::report::Report;
 use crate::{Access, Exit, Step, mount, sys};
 
 /// The operating system, and what the steps so far have opened.
@@ -33,6 +34,8 @@ pub(crate) struct Linux {
     /// What stood for the root before that was mounted.
     frame: Option<OwnedFd>,
     snapshots: Vec<Snapshot>,
+    /// What hides directories, once something does.
+    nothing: Option<OwnedFd>,
 }
 
 #[derive(Debug)]
@@ -44,7 +47,7 @@ struct Snapshot {
 impl Linux {
     /// Watches `caller`'s socket.
     pub(crate) fn new(caller: OwnedFd) -> Self {
-        Self { caller, root: None, frame: None, snapshots: Vec::new() }
+        Self { caller, root: None, frame: None, snapshots: Vec::new(), nothing: None }
     }
 
     fn root(&self) -> io::Result<&OwnedFd> {
@@ -117,15 +120,22 @@ impl Linux {
     }
 
     /// Hides a path, if it exists: a directory behind an empty one, anything else behind `/dev/null`.
-    fn mask(&self, path: &str) -> io::Result<()> {
+    fn mask(&mut self, path: &str) -> io::Result<()> {
         let root = self.root()?;
         let Some(found) = existing(root, path)? else { return Ok(()) };
         let stat = rustix::fs::statat(&found, c"", AtFlags::EMPTY_PATH)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
             return put(&clone_tree(&guest::open(root, "/dev/null")?, false)?, &found);
         }
+        // All stand behind the same: a filesystem for each takes longer to make and to take down.
+        if let Some(nothing) = &self.nothing {
+            return put(&clone_tree(nothing, false)?, &found);
+        }
         mount::tmpfs(&by_descriptor(&found), Some(0), 0o755)?;
-        sys::make_read_only(guest::open(root, path)?.as_fd(), false)
+        let nothing = guest::open(root, path)?;
+        sys::make_read_only(nothing.as_fd(), false)?;
+        self.nothing = Some(nothing);
+        Ok(())
     }
 
     /// Makes a path read-only, if it exists.
@@ -179,6 +189,7 @@ impl Linux {
         nix::unistd::chdir("/")?;
         self.root = None;
         self.frame = None;
+        self.nothing = None;
         self.snapshots.clear();
         Ok(())
     }
@@ -235,8 +246,8 @@ impl Kernel for Linux {
         }
     }
 
-    fn fork(&mut self) -> io::Result<Fork> {
-        process::fork(&self.caller)
+    fn spawn(&mut self, lead: &mut dyn FnMut(&mut Self) -> Report) -> io::Result<Spawned> {
+        process::spawn(&mut || lead(self))
     }
 
     fn reap(&mut self, command: i32) -> io::Result<Exit> {

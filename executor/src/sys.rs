@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use nix::sched::CloneFlags;
 use nix::unistd::Pid;
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 /// Which side of a fork the caller is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,9 +21,8 @@ pub(crate) enum Side {
 
 /// Forks. The process must have one thread only.
 pub(crate) fn fork() -> io::Result<Side> {
-    // SAFETY: the callers are the sandbox helper, which never starts a thread, and `userns::enter`,
-    // which is documented to be called before any thread exists. So no lock can be held by a thread
-    // that the child lacks, and the child may go on as any program.
+    // SAFETY: the caller is `userns::enter`, which is documented to be called before any thread exists. So
+    // no lock can be held by a thread that the child lacks, and the child may go on as any program.
     match unsafe { nix::unistd::fork() }? {
         nix::unistd::ForkResult::Parent { child } => Ok(Side::Parent(child)),
         nix::unistd::ForkResult::Child => Ok(Side::Child),
@@ -41,6 +41,37 @@ pub(crate) fn fork_into(namespaces: CloneFlags) -> io::Result<Side> {
         0 => Ok(Side::Child),
         child => Ok(Side::Parent(Pid::from_raw(i32::try_from(child).unwrap_or(i32::MAX)))),
     }
+}
+
+/// Does `child` in a new process that has this one's memory, while this one stands still, until the new one
+/// has executed a program or has returned from `child` and ended. A copy of the memory, which is made to be
+/// thrown away, costs more than all that is done with it. The process must have one thread only.
+pub(crate) fn spawn_in_memory(child: &mut dyn FnMut()) -> io::Result<Pid> {
+    /// No caller's frames nest deep; what is not touched costs nothing.
+    const STACK_BYTES: usize = 512 << 10;
+    let (access, kind) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+    // SAFETY: a mapping at an address of the kernel's choice touches no other.
+    let stack = unsafe { mmap_anonymous(std::ptr::null_mut(), STACK_BYTES, access, kind) }?;
+    // SAFETY: the mapping has that many bytes, all zero, and nothing else refers to it.
+    let bytes = unsafe { std::slice::from_raw_parts_mut(stack.cast::<u8>(), STACK_BYTES) };
+    let run = Box::new(|| {
+        child();
+        0
+    });
+    let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
+    // SAFETY: with CLONE_VFORK this is a call of `child` on another stack, as far as memory goes: this
+    // process has no other thread and does not run before the new process has left the memory. The stack
+    // and the closure live until then. Descriptors, directories and signal actions are not shared.
+    let spawned = unsafe { nix::sched::clone(run, bytes, flags, Some(libc::SIGCHLD)) };
+    // SAFETY: whoever ran on the stack has left it.
+    unsafe { munmap(stack, STACK_BYTES) }?;
+    Ok(spawned?)
+}
+
+/// Ends this process at once. What a program does when it ends would only copy more of the memory.
+pub(crate) fn end() -> ! {
+    // SAFETY: nothing of this process's is needed any more, and no other thread runs.
+    unsafe { libc::_exit(0) }
 }
 
 /// Has children that end forgotten at once, without a wait for each; one for all then waits for the last.

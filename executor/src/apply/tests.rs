@@ -6,7 +6,8 @@ use super::*;
 #[derive(Default)]
 struct Fake {
     log: Vec<String>,
-    forks: Vec<Fork>,
+    /// Whether the process that leads to the command ends up as it.
+    becomes_command: bool,
     /// The step, by its words, that fails, and how.
     fails: Option<(&'static str, i32)>,
     /// Programs by path, and how executing each fails.
@@ -25,8 +26,11 @@ impl Kernel for Fake {
         }
     }
 
-    fn fork(&mut self) -> io::Result<Fork> {
-        Ok(self.forks.remove(0))
+    fn spawn(&mut self, lead: &mut dyn FnMut(&mut Self) -> Report) -> io::Result<Spawned> {
+        match self.becomes_command {
+            true => Ok(Spawned::Command(2)),
+            false => Ok(Spawned::NotExecuted(lead(self))),
+        }
     }
 
     fn reap(&mut self, command: i32) -> io::Result<Exit> {
@@ -74,10 +78,6 @@ fn command(user: &str, args: &[&str], path: &str) -> Vec<Step> {
     ]
 }
 
-fn child() -> Fake {
-    Fake { forks: vec![Fork::Child], ..Fake::default() }
-}
-
 #[test]
 fn a_failing_step_ends_the_frame() {
     let mut kernel = Fake { fails: Some(("start a session", libc::EPERM)), ..Fake::default() };
@@ -90,7 +90,7 @@ fn a_failing_step_ends_the_frame() {
 
 #[test]
 fn the_first_process_reports_the_end() {
-    let mut kernel = Fake { forks: vec![Fork::Parent(2)], ..Fake::default() };
+    let mut kernel = Fake { becomes_command: true, ..Fake::default() };
     let report = apply(&command("", &["x"], "/bin"), &mut kernel);
     assert_eq!(report, Report::Ended(Exit::Code(3)));
     assert_eq!(kernel.log, ["open `/dev/null`", "reap 2"]);
@@ -98,7 +98,7 @@ fn the_first_process_reports_the_end() {
 
 #[test]
 fn a_failing_step_ends_the_plan() {
-    let mut kernel = Fake { fails: Some(("open `/dev/null`", libc::EPERM)), ..child() };
+    let mut kernel = Fake { fails: Some(("open `/dev/null`", libc::EPERM)), ..Fake::default() };
     let report = apply(&command("", &["x"], "/bin"), &mut kernel);
     let step = "open `/dev/null`".to_owned();
     let fault = Fault::Step { step, errno: libc::EPERM, detail: String::new() };
@@ -108,7 +108,7 @@ fn a_failing_step_ends_the_plan() {
 
 #[test]
 fn the_user_is_resolved_in_the_guest() {
-    let mut kernel = Fake { passwd: Some("app:x:7:8::/home/app:/bin/sh"), ..child() };
+    let mut kernel = Fake { passwd: Some("app:x:7:8::/home/app:/bin/sh"), ..Fake::default() };
     apply(&command("app", &["/x"], "/bin"), &mut kernel);
     let identity = Identity { uid: 7, gid: 8, groups: Some(vec![8]) };
     assert_eq!(kernel.log[1], format!("{identity:?} 5 40"));
@@ -118,13 +118,13 @@ fn the_user_is_resolved_in_the_guest() {
 
 #[test]
 fn an_unmapped_user_is_named() {
-    let report = apply(&command("77", &["/x"], "/bin"), &mut child());
+    let report = apply(&command("77", &["/x"], "/bin"), &mut Fake::default());
     let fault = Fault::UnmappedId { kind: "user".to_owned(), id: 77 };
     assert_eq!(report, Report::Failed(fault));
 }
 
 fn check_lookup(programs: &[(&'static str, i32)], args: &[&str], code: i32, message: &str) {
-    let mut kernel = Fake { programs: programs.to_vec(), ..child() };
+    let mut kernel = Fake { programs: programs.to_vec(), ..Fake::default() };
     let report = apply(&command("", args, "/a:/b"), &mut kernel);
     let expected = Report::NotExecuted { code, message: message.to_owned() };
     assert_eq!(report, expected, "{programs:?}");

@@ -12,27 +12,16 @@ use nix::unistd::{Gid, Uid};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 
-use crate::kernel::{Fork, Identity};
+use crate::kernel::{Identity, Spawned};
+use crate::report::Report;
 use crate::{Exit, Resource, ResourceLimit, sys};
 
-/// Splits this process; the child dies with its parent.
-pub(super) fn fork(caller: &OwnedFd) -> io::Result<Fork> {
-    match sys::fork()? {
-        sys::Side::Parent(child) => Ok(Fork::Parent(child.as_raw())),
-        sys::Side::Child => {
-            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-            // A parent that died before that line took the caller with it, or was killed for it.
-            if hung_up(caller)? {
-                return Err(io::Error::from(io::ErrorKind::BrokenPipe));
-            }
-            Ok(Fork::Child)
-        }
-    }
-}
-
-fn hung_up(caller: &OwnedFd) -> io::Result<bool> {
-    let mut watched = [PollFd::new(caller.as_fd(), PollFlags::POLLIN)];
-    Ok(nix::poll::poll(&mut watched, PollTimeout::ZERO)? > 0)
+/// Starts a process in this one's memory; see [`Spawned`]. It needs no order to end with this one, which is
+/// the first of its pid namespace.
+pub(super) fn spawn(lead: &mut dyn FnMut() -> Report) -> io::Result<Spawned> {
+    let mut not_executed = None;
+    let child = sys::spawn_in_memory(&mut || not_executed = Some(lead()))?;
+    Ok(not_executed.map_or(Spawned::Command(child.as_raw()), Spawned::NotExecuted))
 }
 
 /// Waits for the command and reaps whatever else ends until then. When the command has ended, or the caller
