@@ -2,14 +2,17 @@
 //!
 //! It has one thread and no memory of the caller's, so that it may fork: each sandbox's first process is a
 //! copy of it in namespaces of its own. Its standard input is one end of a socket pair. A request, one
-//! message, is a [`Frame`] with three descriptors: the sandbox's socket and its two outputs. The first
-//! process makes the frame, and then waits on its socket for the [`Step`]s that lead to the command, behind
+//! message, is a [`Frame`] (its namespaces as flags of clone(2) in four bytes, the low ones first, and its steps)
+//! with three descriptors: the sandbox's socket and its two outputs. The helper reads no more of it than the
+//! flags: what it writes to its memory is copied, page by page, for every process that still shares it. The
+//! first process makes the frame, and then waits on its socket for the [`Step`]s that lead to the command, behind
 //! their length. Reports come back by the same socket. When the caller shuts it down, or dies, the first
 //! process kills the sandbox and ends. When the request socket ends, so does the helper, after all of its
 //! sandboxes.
 
 use std::io::{self, IoSliceMut, Read as _, Write as _};
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
@@ -29,9 +32,11 @@ pub(crate) const NAME: &str = "kiln-sandbox";
 /// The largest request, in bytes. A frame's one part of any size is `/etc/resolv.conf`.
 const REQUEST_LIMIT: usize = 128 << 10;
 
-/// A sandbox that is to be made ready.
+/// A sandbox that is to be made ready. Its steps stand in the buffer that it was received in.
 struct Request {
-    frame: Frame,
+    namespaces: CloneFlags,
+    /// Bytes of the buffer behind the flags.
+    steps: Range<usize>,
     socket: UnixStream,
     stdout: OwnedFd,
     stderr: OwnedFd,
@@ -60,13 +65,15 @@ fn serve() -> io::Result<()> {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     sys::let_children_go()?;
     let control = io::stdin().as_fd().try_clone_to_owned()?;
+    // What the processor can do is asked once, not by each process: that is slow on a virtual machine.
+    let _any = kiln_ir::Digest::of(b"");
     // Made once: to clear it for each request would copy all of it in each process that shares it.
     let mut space = vec![0; REQUEST_LIMIT];
     while let Some(request) = receive(control.as_fd(), &mut space)? {
-        match sys::fork_into(flags(&request.frame.namespaces)) {
+        match sys::fork_into(request.namespaces) {
             Ok(sys::Side::Child) => {
                 drop(control);
-                first_process(request);
+                first_process(request, &space);
             }
             Ok(sys::Side::Parent(_)) => {}
             Err(error) => {
@@ -95,19 +102,27 @@ fn receive(control: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<Option<Reque
     if received.bytes == 0 {
         return Ok(None);
     }
-    let mut descriptors: Vec<OwnedFd> = Vec::new();
+    let mut descriptors = [None, None, None];
     for message in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
-            descriptors.extend(rights);
+            descriptors.iter_mut().zip(rights).for_each(|(slot, right)| *slot = Some(right));
         }
     }
-    let (Ok([socket, stdout, stderr]), false) =
-        (<[OwnedFd; 3]>::try_from(descriptors), received.flags.contains(ReturnFlags::TRUNC))
+    let (Some(flags), [Some(socket), Some(stdout), Some(stderr)], false) =
+        (bytes.first_chunk(), descriptors, received.flags.contains(ReturnFlags::TRUNC))
     else {
         return Err(io::ErrorKind::InvalidData.into());
     };
-    let frame = serde_json::from_slice(&bytes[..received.bytes])?;
-    Ok(Some(Request { frame, socket: socket.into(), stdout, stderr }))
+    let namespaces = CloneFlags::from_bits_truncate(i32::from_le_bytes(*flags));
+    let steps = flags.len()..received.bytes.max(flags.len());
+    Ok(Some(Request { namespaces, steps, socket: socket.into(), stdout, stderr }))
+}
+
+/// A request without its descriptors.
+pub(crate) fn request(frame: &Frame) -> serde_json::Result<Vec<u8>> {
+    let mut request = flags(&frame.namespaces).bits().to_le_bytes().to_vec();
+    serde_json::to_writer(&mut request, &frame.steps)?;
+    Ok(request)
 }
 
 fn flags(namespaces: &[Namespace]) -> CloneFlags {
@@ -124,21 +139,22 @@ fn flags(namespaces: &[Namespace]) -> CloneFlags {
 }
 
 /// The whole life of a sandbox's first process.
-fn first_process(request: Request) -> ! {
+fn first_process(request: Request, received: &[u8]) -> ! {
     // With an error or without, there is nobody else to tell.
-    drop(make_and_run(request));
+    drop(make_and_run(request, received));
     sys::end()
 }
 
-fn make_and_run(request: Request) -> io::Result<()> {
-    let Request { frame, mut socket, stdout, stderr } = request;
+fn make_and_run(request: Request, received: &[u8]) -> io::Result<()> {
+    let Request { namespaces: _, steps, mut socket, stdout, stderr } = request;
+    let frame: Vec<Step> = serde_json::from_slice(&received[steps])?;
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     sys::wait_for_children()?;
     null_input()?;
     nix::unistd::dup2_stdout(stdout)?;
     nix::unistd::dup2_stderr(stderr)?;
     let mut kernel = Linux::new(socket.try_clone()?.into());
-    let report = match prepare(&frame.steps, &mut kernel) {
+    let report = match prepare(&frame, &mut kernel) {
         Ok(()) => match receive_steps(&mut socket)? {
             Some(steps) => apply(&steps, &mut kernel),
             None => return Ok(()),

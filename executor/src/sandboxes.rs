@@ -131,8 +131,7 @@ impl Sandboxes {
 
     /// Has a sandbox made; does not wait until it is.
     fn start(&self, frame: Frame) -> Result<Sandbox, ExecutorError> {
-        let request =
-            serde_json::to_vec(&frame).map_err(|source| ExecutorError::Encode { source })?;
+        let request = helper::request(&frame).map_err(|source| ExecutorError::Encode { source })?;
         let (socket, theirs) = UnixStream::pair().map_err(helper_error("make a socket pair"))?;
         let pipe = || {
             let (ours, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;

@@ -3,7 +3,7 @@
 //! Names are looked up in this order: `--build-context`, a stage above, `scratch`, an image. Everything
 //! that can be said without knowing an image's config is said here, for all stages.
 
-use std::borrow::Cow;
+use std::ops::Deref;
 
 use kiln_grammar::{Dockerfile, Instruction, InstructionKind, Span};
 use kiln_image::{ImageRef, Platform};
@@ -34,9 +34,29 @@ pub(crate) struct Stage<'a> {
 #[derive(Debug, Clone)]
 pub(crate) struct Command<'a> {
     /// The instruction.
-    pub(crate) instruction: Cow<'a, Instruction>,
+    pub(crate) instruction: Written<'a>,
     /// The `FROM` of a base image's trigger; then the instruction's own spans mean nothing here.
     pub(crate) trigger_of: Option<Span>,
+}
+
+/// Where an instruction stands. Small: a file may have very many.
+#[derive(Debug, Clone)]
+pub(crate) enum Written<'a> {
+    /// In the file.
+    Here(&'a Instruction),
+    /// In a trigger of the base.
+    Trigger(Box<Instruction>),
+}
+
+impl Deref for Written<'_> {
+    type Target = Instruction;
+
+    fn deref(&self) -> &Instruction {
+        match self {
+            Self::Here(instruction) => instruction,
+            Self::Trigger(instruction) => instruction,
+        }
+    }
 }
 
 /// What a name stands for.
@@ -92,7 +112,7 @@ pub(crate) fn all<'a>(
             }
             (_, Some(stage)) => stages
                 .commands_mut(stage)
-                .push(Command { instruction: Cow::Borrowed(instruction), trigger_of: None }),
+                .push(Command { instruction: Written::Here(instruction), trigger_of: None }),
             // Only `ARG` may stand here; the parser says so.
             (_, None) => {}
         }

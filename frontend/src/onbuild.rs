@@ -2,11 +2,9 @@
 //!
 //! They run before the stage's own instructions, and only one stage deep.
 
-use std::borrow::Cow;
+use kiln_grammar::{InstructionKind, parse_trigger};
 
-use kiln_grammar::{Instruction, InstructionKind, parse_trigger};
-
-use crate::link::{Command, Reference, Stage};
+use crate::link::{Command, Reference, Stage, Written};
 use crate::stages::Stages;
 use crate::{Diagnostic, Facts, Rule};
 
@@ -34,8 +32,8 @@ pub(crate) fn add_triggers(stages: &mut Stages<'_>, facts: &Facts) -> Result<(),
 fn left_by_stage<'a>(base: &Stage<'a>) -> Vec<Command<'a>> {
     let trigger = |command: &Command<'a>| {
         let InstructionKind::Onbuild(onbuild) = &command.instruction.kind else { return None };
-        let instruction = Instruction::clone(&onbuild.trigger);
-        Some(Command { instruction: Cow::Owned(instruction), trigger_of: command.trigger_of })
+        let instruction = Written::Trigger(onbuild.trigger.clone());
+        Some(Command { instruction, trigger_of: command.trigger_of })
     };
     base.commands.iter().filter_map(trigger).collect()
 }
@@ -49,8 +47,10 @@ fn left_by_image<'a>(
     let mut errors = Vec::new();
     for text in texts {
         match parse_trigger(text) {
-            Ok(instruction) => commands
-                .push(Command { instruction: Cow::Owned(instruction), trigger_of: Some(span) }),
+            Ok(instruction) => commands.push(Command {
+                instruction: Written::Trigger(Box::new(instruction)),
+                trigger_of: Some(span),
+            }),
             Err(found) => errors.extend(found.iter().map(|error| {
                 let message = format!("the base's trigger `{text}` cannot be read: {error}");
                 Diagnostic::error(Rule::InvalidTrigger, span, message)

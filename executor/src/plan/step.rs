@@ -18,7 +18,7 @@ pub struct SandboxPlan {
 }
 
 /// A sandbox without a root filesystem and a command.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     /// Those that the sandbox's first process starts in.
     pub namespaces: Vec<Namespace>,
@@ -245,7 +245,7 @@ pub struct FileSource {
 }
 
 /// A kind of namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "namespaces(7) says what each is")]
 pub enum Namespace {
     Mount,

@@ -126,9 +126,10 @@ fn every_mount() {
     let spec = RunSpec { mounts: all_mounts(), limits: vec![limit], ..spec() };
     let plan = plan(&spec, &facts(Ids::All));
     check("mounts", &plan);
-    let sent = serde_json::to_vec(&(&plan.frame, &plan.steps)).unwrap();
-    let (frame, steps) = serde_json::from_slice::<(Frame, Vec<Step>)>(&sent).unwrap();
-    assert_eq!(SandboxPlan { frame, steps }, plan);
+    for steps in [&plan.frame.steps, &plan.steps] {
+        let sent = serde_json::to_vec(steps).unwrap();
+        assert_eq!(serde_json::from_slice::<Vec<Step>>(&sent).unwrap(), *steps);
+    }
 }
 
 #[test]

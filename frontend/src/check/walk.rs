@@ -2,7 +2,6 @@
 //!
 //! A stage is lowered as for a build, but onto no filesystem: what changes is the environment and the config.
 
-use std::borrow::Cow;
 use std::iter::successors;
 
 use kiln_grammar::{Instruction, InstructionKind, Span};
@@ -10,7 +9,7 @@ use kiln_grammar::{Instruction, InstructionKind, Span};
 use super::hints::{self, LastUser};
 use super::report::{Remark, Report, Site};
 use super::{Check, Verdict, commands, expose, ignored, variables, workdir};
-use crate::link::{Reference, Stage};
+use crate::link::{Reference, Stage, Written};
 use crate::lower::{Scope, lower};
 use crate::stage::StageState;
 use crate::survey::Survey;
@@ -93,7 +92,7 @@ impl<'w> Walk<'w> {
         let mut memory = Memory { has_workdir: walked.has_workdir, ..Memory::default() };
         memory.hints.last_user = walked.last_user.take();
         for command in &stage.commands {
-            let is_trigger = matches!(command.instruction, Cow::Owned(_));
+            let is_trigger = matches!(command.instruction, Written::Trigger(_));
             let instruction: &Instruction = &command.instruction;
             if !is_trigger && instruction.span.start >= end {
                 report.end();

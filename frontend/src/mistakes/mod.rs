@@ -9,7 +9,6 @@
 mod doubt;
 mod mended;
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use kiln_grammar::{Dockerfile, Instruction, InstructionKind, Malformed, Parsed, Span};
@@ -19,7 +18,7 @@ use self::mended::{Mended, is_stand_in, may_set_variables, may_set_workdir};
 use crate::build::place;
 use crate::check::Settings;
 use crate::environment::Environment;
-use crate::link::{self, Command, Reference, Stage};
+use crate::link::{self, Command, Reference, Stage, Written};
 use crate::lower::lower;
 use crate::stage::StageState;
 use crate::stages::Stages;
@@ -219,7 +218,7 @@ impl Search<'_> {
         let count = count - usize::from(is_stand_in(stage.from));
         let mut malformed = malformed.iter().take(count).peekable();
         for command in &stage.commands {
-            if let Cow::Borrowed(instruction) = &command.instruction {
+            if let Written::Here(instruction) = &command.instruction {
                 while let Some(one) =
                     malformed.next_if(|one| one.span.start < instruction.span.start)
                 {
