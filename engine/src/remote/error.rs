@@ -118,7 +118,8 @@ impl RemoteError {
                 "the host's key must be in `~/.ssh/known_hosts`".to_owned()
             }
             Self::Git { said, .. } if said.contains("Permission denied (publickey") => {
-                "keys come from the ssh agent alone: is `SSH_AUTH_SOCK` set, and the key added?"
+                "keys come from an ssh agent alone: give `ADD` one with `--ssh default`, a context one in \
+                 `SSH_AUTH_SOCK`; `ssh-add -l` lists its keys"
                     .to_owned()
             }
             Self::Reference { near: Some(near), .. } => format!("did you mean `{near}`?"),

@@ -1,6 +1,6 @@
 //! Kiln on a store of its own, called as a user calls it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,23 +17,35 @@ pub(crate) struct Kiln {
     program: PathBuf,
     root: PathBuf,
     account: Option<(u32, u32)>,
+    /// A program that starts it, with arguments.
+    starter: Vec<OsString>,
 }
 
 impl Kiln {
     /// Works on the store at `root`, which need not exist.
     pub(crate) fn at(root: PathBuf) -> Self {
-        Self { program: env!("CARGO_BIN_EXE_kiln").into(), root, account: None }
+        let program = env!("CARGO_BIN_EXE_kiln").into();
+        Self { program, root, account: None, starter: Vec::new() }
+    }
+
+    /// The same, started by another program that is given it behind these words.
+    pub(crate) fn started_by<S: AsRef<OsStr>>(self, words: &[S]) -> Self {
+        let starter = words.iter().map(|word| word.as_ref().to_owned()).collect();
+        Self { starter, ..self }
     }
 
     /// The same as another account, which must be able to run `program` and to make `root`.
     pub(crate) fn of(account: &Account, program: PathBuf, root: PathBuf) -> Self {
-        Self { program, root, account: Some((account.uid, account.gid)) }
+        Self { program, root, account: Some((account.uid, account.gid)), starter: Vec::new() }
     }
 
     /// A call, by its arguments.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut words =
+            self.starter.iter().map(OsString::as_os_str).chain([self.program.as_os_str()]);
+        let mut command = Command::new(words.next().unwrap());
         command
+            .args(words)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.root.parent().unwrap())
