@@ -108,7 +108,8 @@ pub enum MountKind {
         sharing: CacheSharing,
         /// Index of an input and a path in it with the first contents; nothing for an empty directory.
         seed: Option<(usize, GuestPath)>,
-        /// Owner and mode of a newly made directory.
+        /// Owner and mode of a newly made directory, unless its first contents are those of a directory that is
+        /// no root: then it has that one's.
         uid: u32,
         /// See `uid`.
         gid: u32,

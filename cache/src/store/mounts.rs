@@ -59,7 +59,7 @@ impl Store {
     /// `Locked` waits for the usual one. Whoever needs several takes them in the order of their ids, each
     /// once, so that two who wait cannot wait for each other.
     ///
-    /// `seed` fills a newly made directory before anyone sees it; `cancelled` is asked every few
+    /// `seed` fills a newly made directory before anyone sees it, and may give it another owner and mode; `cancelled` is asked every few
     /// milliseconds while waiting.
     ///
     /// # Errors
@@ -106,10 +106,10 @@ impl Store {
     ) -> Result<(), CacheError> {
         let staged = self.lease.fresh_path("mount");
         create_directory(&staged)?;
-        seed(&staged).map_err(CacheError::io("fill the cache mount", &staged))?;
         own(&staged, spec.uid, spec.gid)?;
         std::fs::set_permissions(&staged, Permissions::from_mode(spec.mode & 0o7777))
             .map_err(CacheError::io("set the mode of", &staged))?;
+        seed(&staged).map_err(CacheError::io("fill the cache mount", &staged))?;
         put_in_place(&staged, path)
     }
 }

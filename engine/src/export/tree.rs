@@ -81,7 +81,8 @@ impl Engine {
         Ok(trees)
     }
 
-    /// Writes what a snapshot has below a directory into another one, with owners and times.
+    /// Writes what a snapshot has below a directory into another one, with owners and times, and gives that the
+    /// owner and mode of the first. A snapshot's root has none: then the other one keeps its own.
     pub(crate) fn write_subtree(
         &self,
         snapshot: &Snapshot,
@@ -91,7 +92,14 @@ impl Engine {
         let view = self.view(snapshot)?;
         let top = view.resolve(from.relative().as_bytes(), LastLink::Follow)?;
         let (root, epoch, own) = (open_root(dir)?, None, true);
-        DirWriter { root, view: &view, top: &top, dir, epoch, own }.write_all()
+        let writer = DirWriter { root, view: &view, top: &top, dir, epoch, own };
+        writer.write_all()?;
+        match (view.lookup(&top), dir.parent(), dir.file_name()) {
+            (Some(found), Some(parent), Some(name)) if found.entry.is_dir() => {
+                writer.set_meta(found.entry, &open_root(parent)?, Path::new(name))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn view(&self, snapshot: &Snapshot) -> Result<View, EngineError> {
