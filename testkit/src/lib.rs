@@ -10,5 +10,5 @@ mod server;
 
 pub use comparison::Comparison;
 pub use golden::{Case, cases, check, documents};
-pub use outside::{corpus, skipped};
+pub use outside::{corpus, corpus_directory, skipped};
 pub use server::{Answer, Asked, Server};

@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 
 use crate::golden::workspace;
 
@@ -12,6 +13,19 @@ pub fn corpus(name: &str) -> Option<String> {
     let path = workspace().join("../shared/corpus").join(name);
     match fs::read_to_string(&path) {
         Ok(text) => Some(text),
+        Err(error) => {
+            skipped(&format!("{}: {error}", path.display()));
+            None
+        }
+    }
+}
+
+/// A directory of the corpus. Says on standard error that the test is skipped when it is not there.
+#[must_use]
+pub fn corpus_directory(name: &str) -> Option<PathBuf> {
+    let path = workspace().join("../shared/corpus").join(name);
+    match path.canonicalize() {
+        Ok(path) => Some(path),
         Err(error) => {
             skipped(&format!("{}: {error}", path.display()));
             None

@@ -20,6 +20,7 @@ mod link;
 mod platforms;
 mod reach;
 mod real_input;
+mod reference;
 mod remarks;
 mod ssh;
 mod support;

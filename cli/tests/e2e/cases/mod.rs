@@ -25,31 +25,45 @@ fn every_case_is_as_expected() {
     let Some(base) = bases::busybox() else { return };
     let work = Work::new();
     let bench = Bench { kiln: Kiln::at(work.path("store")), base, work: &work };
-    let cases = cases();
+    let cases = names();
     assert!(cases.len() >= 120, "{} cases", cases.len());
-    let next = AtomicUsize::new(0);
-    let failures = Mutex::new(BTreeMap::new());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(failure) = bench.compare(case) {
-                        failures.lock().unwrap().insert(case.clone(), failure);
-                    }
-                }
-            });
-        }
-    });
-    let failures = failures.into_inner().unwrap();
-    let told: Vec<_> =
-        failures.iter().map(|(case, failure)| format!("{case}: {failure}")).collect();
+    let results = in_parallel(&cases, |case| bench.compare(case));
+    let failures =
+        cases.iter().zip(results).filter_map(|(case, result)| Some((case, result.err()?)));
+    let told: Vec<_> = failures.map(|(case, failure)| format!("{case}: {failure}")).collect();
     assert!(told.is_empty(), "{} of {}:\n{}", told.len(), cases.len(), told.join("\n"));
     work.assert_no_mounts();
 }
 
+/// What comes of each name, several looked at at the same time, in their order.
+pub(crate) fn in_parallel<T: Send>(names: &[String], look: impl Fn(&str) -> T + Sync) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(BTreeMap::new());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(name) = names.get(index) else { return };
+                    let result = look(name);
+                    done.lock().unwrap().insert(index, result);
+                }
+            });
+        }
+    });
+    done.into_inner().unwrap().into_values().collect()
+}
+
+/// Where the expectation of a case comes from.
+pub(crate) fn source(case: &str) -> String {
+    let expected = fs::read(example(case).join("expect.json")).unwrap();
+    let expected: Value = serde_json::from_slice(&expected).unwrap();
+    expected["from"].as_str().unwrap().to_owned()
+}
+
 /// The names of all cases, sorted.
-fn cases() -> Vec<String> {
+pub(crate) fn names() -> Vec<String> {
     let entries = fs::read_dir(example(".")).unwrap().map(|entry| entry.unwrap());
     let cases = entries.filter(|entry| entry.path().join("expect.json").is_file());
     let mut names: Vec<_> = cases.map(|entry| entry.file_name().into_string().unwrap()).collect();
