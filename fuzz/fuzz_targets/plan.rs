@@ -1,11 +1,11 @@
 //! Planning and checking: any Dockerfile, on bases with a config and triggers, is refused with remarks that lie in
-//! it, or planned.
+//! it, or planned. What no plan is made of is refused by the checks, too.
 
 #![no_main]
 
 use kiln_frontend::{
-    BuildOptions, Extent, FactRequest, Facts, Planning, ResolvedImage, SourceText, check, plan,
-    render,
+    BuildOptions, Extent, FactRequest, Facts, Planning, ResolvedImage, Severity, SourceText, check,
+    plan, render,
 };
 use kiln_image::{ImageConfig, OciDigest, Platform};
 use libfuzzer_sys::fuzz_target;
@@ -40,8 +40,11 @@ fuzz_target!(|source: &str| {
             Err(remarks) => break remarks,
         }
     };
-    let checked = check(&parsed, source, &options, &facts, Extent::AllStages);
-    for remark in remarks.iter().chain(&checked.remarks) {
+    let is_error = |remark: &kiln_frontend::Diagnostic| remark.severity == Severity::Error;
+    let checked = check(&parsed, source, &options, &facts, Extent::Target).remarks;
+    assert!(checked.iter().any(is_error) || !remarks.iter().any(is_error), "{remarks:?}");
+    let unknowing = check(&parsed, source, &options, &Facts::new(), Extent::AllStages).remarks;
+    for remark in remarks.iter().chain(&checked).chain(&unknowing) {
         std::hint::black_box(render(remark, &text));
     }
 });

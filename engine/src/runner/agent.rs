@@ -4,8 +4,10 @@
 //! arrives there is read message by message and handed on to the agent when it lists keys or signs; a command
 //! cannot add, remove or lock keys. The socket goes with the command.
 
+mod message;
+
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -18,14 +20,8 @@ use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
 
 use crate::EngineError;
 
-/// The largest message, as OpenSSH has it.
-const MAX_MESSAGE_BYTES: u32 = 256 << 10;
 /// Connections served at the same time; a further one is closed.
 const MAX_CONNECTIONS: usize = 32;
-/// Message types of the agent's protocol (draft-ietf-sshm-ssh-agent).
-const FAILURE: u8 = 5;
-const REQUEST_IDENTITIES: u8 = 11;
-const SIGN_REQUEST: u8 = 13;
 
 /// Owner and mode of a command's socket.
 #[derive(Debug, Clone, Copy)]
@@ -121,65 +117,31 @@ fn serve(listener: &UnixListener, agent: &Path, stopped: &AtomicBool) {
 }
 
 fn relay(mut client: UnixStream, agent: &Path) -> io::Result<()> {
-    let mut agent = UnixStream::connect(agent)?;
-    while let Some(request) = read_message(&mut client)? {
-        let answer = match request.first() {
-            Some(&(REQUEST_IDENTITIES | SIGN_REQUEST)) => {
-                write_message(&mut agent, &request)?;
-                read_message(&mut agent)?.ok_or(io::ErrorKind::UnexpectedEof)?
-            }
-            _ => vec![FAILURE],
-        };
-        write_message(&mut client, &answer)?;
-    }
-    Ok(())
-}
-
-/// The next message; nothing at the end.
-fn read_message(from: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
-    let mut length = [0; 4];
-    match from.read_exact(&mut length) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        other => other?,
-    }
-    let length = u32::from_be_bytes(length);
-    if length > MAX_MESSAGE_BYTES {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is too long"));
-    }
-    let mut message = Vec::new();
-    from.take(length.into()).read_to_end(&mut message)?;
-    if message.len() as u64 == u64::from(length) {
-        Ok(Some(message))
-    } else {
-        Err(io::ErrorKind::UnexpectedEof.into())
-    }
-}
-
-fn write_message(to: &mut impl Write, message: &[u8]) -> io::Result<()> {
-    let length = u32::try_from(message.len()).map_err(io::Error::other)?;
-    to.write_all(&[&length.to_be_bytes()[..], message].concat())
+    message::exchange(&mut client, &mut UnixStream::connect(agent)?)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
     use std::os::unix::fs::PermissionsExt as _;
 
+    use super::message::{FAILURE, REQUEST_IDENTITIES, SIGN_REQUEST};
     use super::*;
 
     /// An agent that answers each message with the same one behind a mark.
     fn echo(listener: UnixListener) {
         for client in listener.incoming() {
             let mut client = client.unwrap();
-            while let Some(mut message) = read_message(&mut client).unwrap() {
-                message.push(b'!');
-                write_message(&mut client, &message).unwrap();
+            while let Some(mut answer) = message::read(&mut client).unwrap() {
+                answer.push(b'!');
+                message::write(&mut client, &answer).unwrap();
             }
         }
     }
 
-    fn ask(client: &mut UnixStream, message: &[u8]) -> Vec<u8> {
-        write_message(client, message).unwrap();
-        read_message(client).unwrap().unwrap()
+    fn ask(client: &mut UnixStream, request: &[u8]) -> Vec<u8> {
+        message::write(client, request).unwrap();
+        message::read(client).unwrap().unwrap()
     }
 
     #[test]
@@ -208,7 +170,7 @@ mod tests {
         assert_eq!(ask(&mut client, &[]), [FAILURE]);
         client.write_all(&u32::MAX.to_be_bytes()).unwrap();
         assert!(
-            read_message(&mut client).unwrap().is_none(),
+            message::read(&mut client).unwrap().is_none(),
             "a message of 4 GiB is not waited for"
         );
         drop(relay);
