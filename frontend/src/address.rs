@@ -336,13 +336,17 @@ fn is_reference(name: &str) -> bool {
         && name.split('/').all(|part| !part.starts_with('.') && !part.ends_with(".lock"))
 }
 
-/// Whether git could take the remote, or ssh its host, for an option or for several words.
+/// Whether git could take the remote, or ssh its user or host, for an option or for several words.
 fn is_dangerous(remote: &str) -> bool {
-    let after = remote.split_once("://").map_or(remote, |(_, after)| after);
-    let authority = after.split('/').next().unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
+    let authority = match scheme(remote) {
+        Some(scheme) => remote[scheme.len()..].trim_start_matches([':', '/']).split('/').next(),
+        // What stands behind the colon may look like an address or a user.
+        None => remote.split(':').next(),
+    };
+    let mut parts =
+        [remote].into_iter().chain(authority.into_iter().flat_map(|all| all.split('@')));
     let spaced = remote.chars().any(|c| c.is_control() || c == ' ');
-    after.starts_with('-') || host.starts_with('-') || spaced
+    parts.any(|part| part.starts_with('-')) || spaced
 }
 
 /// A query's key or value with its percent and plus signs resolved.

@@ -11,6 +11,10 @@ fuzz_target!(|text: &str| {
             let source = git.source(false);
             assert!(!source.remote.starts_with('-'));
             assert!(!source.remote.contains(char::is_control));
+            if !source.remote.contains("://") {
+                let (place, _) = source.remote.split_once(':').expect("a path behind a colon");
+                assert!(place.split('@').all(|part| !part.starts_with('-')));
+            }
             if let Some(reference) = source.reference {
                 assert!(!reference.starts_with(['-', '+']));
                 assert!(!reference.contains([':', ' ', '^', '*']));
