@@ -184,6 +184,16 @@ fn nothing_of_a_dockerfile_steers_a_terminal() {
 }
 
 #[test]
+fn the_error_of_the_document_is_the_one_that_other_builders_stop_at() {
+    let dockerfile = "FROM scratch\nEXPOSE none\nENV A=$\nRUNN x\nENV key\n";
+    let called = build(dockerfile, &["--call=check,format=json"]);
+    let document: Value = serde_json::from_str(&called.stdout).unwrap();
+    let line = &document["buildError"]["location"]["ranges"][0]["start"]["line"];
+    assert_eq!(*line, 5, "{document:#}");
+    assert_eq!(document["errors"].as_array().unwrap().len(), 3, "{document:#}");
+}
+
+#[test]
 fn all_mistakes_are_told_at_once() {
     let dockerfile = "FROM scratch AS one\nRUNN x\nEXPOSE none\nFROM one\nCOPY --from=7 a b\n";
     for arguments in [&["--progress=plain"][..], &["--check"], &["--call=outline"]] {

@@ -6,9 +6,11 @@ use kiln_engine::{Answer, Faulty};
 use kiln_frontend::{
     Argument, Check, Diagnostic, Outline, Secret, Severity, SourceText, Span, Target,
 };
+use kiln_grammar::parse;
 use serde::Serialize;
 
 use super::Told;
+use crate::planned::first_syntax_error;
 
 pub(super) fn render(answer: &Answer) -> String {
     let text = match answer {
@@ -105,8 +107,7 @@ impl<'a> Checked<'a> {
             })
         });
         let errors: Vec<&Diagnostic> = remarks.diagnostics.iter().filter(|d| is_error(d)).collect();
-        let own = errors.iter().find(|error| Check::of_code(error.code).is_none());
-        let build_error = own.or(errors.first()).map(|error| BuildError {
+        let build_error = stops_others(&errors, source).map(|error| BuildError {
             message: error.message.clone(),
             location: Location::of(error.line_span(), source),
         });
@@ -121,6 +122,16 @@ impl<'a> Checked<'a> {
             errors: errors.iter().map(|error| Told::new(error, &remarks.source)).collect(),
         }
     }
+}
+
+/// The error that other builders stop at, as far as that can be told: they read a file several times.
+fn stops_others<'d>(errors: &[&'d Diagnostic], source: &SourceText) -> Option<&'d Diagnostic> {
+    let parsed = parse(source.text());
+    let syntax = first_syntax_error(&parsed.errors);
+    let is_syntax = |error: &&&Diagnostic| syntax.is_some_and(|one| error.span == Some(one.span));
+    let is_own = |error: &&&Diagnostic| Check::of_code(error.code).is_none();
+    let found = errors.iter().find(is_syntax).or_else(|| errors.iter().find(is_own));
+    found.or(errors.first()).copied()
 }
 
 fn is_error(diagnostic: &Diagnostic) -> bool {

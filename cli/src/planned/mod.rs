@@ -14,7 +14,7 @@ use kiln_frontend::{Check, HistoryEntry, Plan};
 use kiln_image::ImageConfig;
 use serde_json::{Map, Value, json};
 
-pub use refusal::refused;
+pub use refusal::{first_syntax_error, refused};
 
 /// A plan:
 ///

@@ -22,12 +22,17 @@ use super::prune;
 pub fn refused(faulty: &Faulty) -> Value {
     let source = faulty.source.text();
     let parsed = parse(source);
-    let first = parsed.errors.iter().min_by_key(|error| (reading(error), error.within.start));
-    let (line, message) = match first {
+    let (line, message) = match first_syntax_error(&parsed.errors) {
         Some(error) => (syntax_line(error, source), error.to_string()),
         None => semantic(&faulty.diagnostics, &parsed.dockerfile, source),
     };
     json!({"error": prune(json!({"line": line, "message": message}))})
+}
+
+/// The one of the parser's mistakes that other builders stop at.
+#[must_use]
+pub fn first_syntax_error(errors: &[SyntaxError]) -> Option<&SyntaxError> {
+    errors.iter().min_by_key(|error| (reading(error), error.within.start))
 }
 
 /// At which reading of the file the reference finds a mistake.
