@@ -35,6 +35,7 @@ pub use kiln_frontend::{Entitlement, RunOptions};
 pub use kiln_image::layer::{Compression, PackOptions};
 pub use kiln_image::{ImageRef, Platform};
 pub use kiln_ir::NetworkMode;
+pub use kiln_solver::AfterFailure;
 pub use load::LoadedImage;
 pub use remote::RemoteError;
 pub use runner::Failed;

@@ -10,7 +10,7 @@ use kiln_ir::{
     Digest, ExecOp, Graph, GraphBuilder, GuestPath, NetworkMode, Op, OpId, SecurityMode, Vertex,
     VertexMeta,
 };
-use kiln_solver::{Cancel, Limits, Narrator, Report, Request, Runner, solve};
+use kiln_solver::{AfterFailure, Cancel, Limits, Narrator, Report, Request, Runner, solve};
 
 const VERTICES: usize = 10_000;
 
@@ -91,7 +91,13 @@ fn measure(graph: &Graph, target: OpId, jobs: usize, records: &MemStore) -> Dura
     let mut count = |_| events += 1;
     let mut narrator = Narrator::new(&clock, &mut count);
     let limits = Limits { jobs: NonZeroUsize::new(jobs).unwrap_or(NonZeroUsize::MIN) };
-    let request = Request { graph, targets: &[target], limits };
+    let request = Request {
+        graph,
+        targets: &[target],
+        limits,
+        expected: &[],
+        after_failure: AfterFailure::StopNeedless,
+    };
     let result = solve(&request, &Idle, records, &Cancel::never(), &mut narrator);
     assert!(result.is_ok(), "an idle runner does not fail");
     start.elapsed()

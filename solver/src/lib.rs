@@ -24,5 +24,5 @@ pub use event::{Event, EventKind, Stream, TaskId, Unit};
 pub use narrator::Narrator;
 pub use report::Report;
 pub use runner::Runner;
-pub use schedule::{OpState, Outcome, Schedule};
+pub use schedule::{AfterFailure, OpState, Outcome, Schedule};
 pub use solve::{Limits, Request, solve};

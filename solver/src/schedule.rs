@@ -2,13 +2,15 @@
 //!
 //! Only vertices that a target needs take part. A vertex is ready when all its inputs are done; of the
 //! ready ones, that with the longest way to a target goes first, since that way bounds the build's
-//! length. When a vertex fails, all that follows from it is skipped, and so is whatever no surviving
-//! target needs any more.
+//! length: the longest in time, as far as it is known how long the vertices take, and in vertices where that
+//! decides nothing. When a vertex fails, all that follows from it is skipped; and, unless the others are to
+//! go on, so is whatever no surviving target needs any more.
 //!
 //! Every change of a state goes through [`Schedule::set`].
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::time::Duration;
 
 use kiln_ir::{Graph, OpId};
 use petgraph::Direction;
@@ -43,6 +45,23 @@ pub enum Outcome {
     Stopped,
 }
 
+/// What becomes of the others when a vertex fails. What follows from it is skipped in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AfterFailure {
+    /// What no surviving target needs is stopped.
+    #[default]
+    StopNeedless,
+    /// They go on.
+    KeepGoing,
+}
+
+/// The longest way from a vertex to a target, itself included; the longer goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+struct Way {
+    time: Duration,
+    vertices: u32,
+}
+
 /// The states of all vertices of one build.
 #[derive(Debug)]
 pub struct Schedule {
@@ -55,37 +74,48 @@ pub struct Schedule {
     missing: Vec<u32>,
     /// Readers that are not done, failed or skipped yet, and targets, that want this vertex, by index.
     wanted_by: Vec<u32>,
-    /// Vertices on the longest way from this one to a target, by index.
-    depths: Vec<u32>,
-    ready: BinaryHeap<(u32, Reverse<OpId>)>,
+    /// By index.
+    ways: Vec<Way>,
+    ready: BinaryHeap<(Way, Reverse<OpId>)>,
     running: usize,
+    after_failure: AfterFailure,
 }
 
 impl Schedule {
-    /// The schedule that makes `targets`.
+    /// The schedule that makes `targets`. `expected` says how long each vertex is likely to take, by index; one
+    /// that is not there is taken to need no time.
     #[must_use]
-    pub fn new(graph: &Graph, targets: &[OpId]) -> Self {
+    pub fn new(
+        graph: &Graph,
+        targets: &[OpId],
+        expected: &[Duration],
+        after_failure: AfterFailure,
+    ) -> Self {
         let edges = follower_edges(graph);
         let mut schedule = Self {
             states: wanted_states(&edges, targets),
             missing: vec![0; graph.len()],
             wanted_by: vec![0; graph.len()],
-            depths: vec![0; graph.len()],
+            ways: vec![Way::default(); graph.len()],
             ready: BinaryHeap::new(),
             running: 0,
+            after_failure,
             edges,
         };
         for target in targets {
             schedule.wanted_by[target.index()] += 1;
         }
-        // Followers come after their inputs, so that walking backwards meets each depth complete.
+        // Followers come after their inputs, so that walking backwards meets each way complete.
         let ids: Vec<_> = graph.ids().filter(|&id| schedule.state(id).is_some()).collect();
         for &id in ids.iter().rev() {
-            schedule.depths[id.index()] += 1;
-            let depth = schedule.depths[id.index()];
+            let way = &mut schedule.ways[id.index()];
+            let expected = expected.get(id.index()).copied().unwrap_or_default();
+            way.time = way.time.saturating_add(expected);
+            way.vertices += 1;
+            let way = *way;
             for &input in &graph.vertex(id).inputs {
-                let known = &mut schedule.depths[input.index()];
-                *known = depth.max(*known);
+                let known = &mut schedule.ways[input.index()];
+                *known = way.max(*known);
                 schedule.wanted_by[input.index()] += 1;
                 schedule.missing[id.index()] += 1;
             }
@@ -156,7 +186,7 @@ impl Schedule {
         }
     }
 
-    /// Ends `id` without a result, skips what follows from it and what only that needed.
+    /// Ends `id` without a result, skips what follows from it and, unless the others go on, what only that needed.
     fn give_up(&mut self, id: OpId, state: OpState) -> Vec<OpId> {
         self.set(id, state);
         let mut ended = vec![id];
@@ -167,6 +197,9 @@ impl Schedule {
                     self.set(follower, OpState::Skipped);
                     ended.push(follower);
                 }
+            }
+            if self.after_failure == AfterFailure::KeepGoing {
+                continue;
             }
             for input in self.inputs(id) {
                 self.wanted_by[input.index()] -= 1;
@@ -193,7 +226,7 @@ impl Schedule {
             self.running -= 1;
         }
         match state {
-            OpState::Ready => self.ready.push((self.depths[id.index()], Reverse(id))),
+            OpState::Ready => self.ready.push((self.ways[id.index()], Reverse(id))),
             OpState::Running => self.running += 1,
             OpState::Waiting | OpState::Done | OpState::Failed | OpState::Skipped => {}
         }

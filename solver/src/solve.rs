@@ -17,7 +17,8 @@ use kiln_ir::{Graph, OpId};
 use crate::report::{CHANNEL_MESSAGES, Message, Reporter};
 use crate::step::{Ending, Performed, Ports, Step};
 use crate::{
-    Cancel, Canceller, EventKind, Failure, Narrator, Outcome, Runner, Schedule, SolveError, TaskId,
+    AfterFailure, Cancel, Canceller, EventKind, Failure, Narrator, Outcome, Runner, Schedule,
+    SolveError, TaskId,
 };
 
 /// How much may be done at the same time.
@@ -36,12 +37,17 @@ pub struct Request<'a> {
     pub targets: &'a [OpId],
     /// How much may be done at the same time.
     pub limits: Limits,
+    /// How long each vertex is likely to take, by index, so that the longest way goes first. One that is not
+    /// there is taken to need no time.
+    pub expected: &'a [Duration],
+    /// What becomes of the others when a vertex fails.
+    pub after_failure: AfterFailure,
 }
 
 /// Makes the targets, and of the graph only what they need. The results come in the order of the
 /// targets.
 ///
-/// A failure stops whatever no other target needs; the rest goes on, and all failures are reported.
+/// All failures are reported; [`Request::after_failure`] says what goes on after the first.
 ///
 /// # Errors
 /// When a step failed, or `cancel` fired before all results were there.
@@ -107,7 +113,8 @@ struct Coordinator<'a, 'n, R: Runner> {
 impl<'a, 'n, R: Runner> Coordinator<'a, 'n, R> {
     /// Declares each vertex that takes part.
     fn new(request: &'a Request<'a>, narrator: &'a mut Narrator<'n>) -> Self {
-        let schedule = Schedule::new(request.graph, request.targets);
+        let schedule =
+            Schedule::new(request.graph, request.targets, request.expected, request.after_failure);
         let mut tasks = BTreeMap::new();
         for id in request.graph.ids().filter(|&id| schedule.state(id).is_some()) {
             let vertex = request.graph.vertex(id);

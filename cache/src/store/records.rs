@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use kiln_ir::Digest;
 use rusqlite::types::Type;
@@ -75,6 +76,25 @@ impl DiskStore {
                 put(transaction, epoch, key, record)?;
             }
             Ok(())
+        })
+    }
+}
+
+impl DiskStore {
+    /// How long the newest actions of these names took, in the names' order; nothing for one not known.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn durations(&self, names: &[&str]) -> Result<Vec<Option<Duration>>, CacheError> {
+        self.db.read("read the durations of steps", |connection| {
+            let mut newest = connection.prepare_cached(
+                "SELECT duration_ms FROM records WHERE name = ?1 ORDER BY created_ms DESC LIMIT 1",
+            )?;
+            let of = |name| {
+                let milliseconds = newest.query_row([name], |row| row.get(0)).optional()?;
+                Ok(milliseconds.map(|milliseconds| Duration::from_millis(unsigned(milliseconds))))
+            };
+            names.iter().map(of).collect()
         })
     }
 }

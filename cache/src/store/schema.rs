@@ -127,6 +127,9 @@ const MIGRATIONS: &[&str] = &["
         image TEXT,
         size_bytes INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
+", "
+    -- How long a step of this name took the last time.
+    CREATE INDEX records_by_name ON records (name, created_ms, duration_ms);
 "];
 
 /// The newest format that this code reads and writes.

@@ -125,6 +125,9 @@ pub struct Settings {
     /// Steps that run at the same time (default: one for each processor)
     #[arg(long, value_name = "NUMBER")]
     pub jobs: Option<NonZeroUsize>,
+    /// When a step fails, finish all that does not follow from it, for the cache and to meet every failure
+    #[arg(long)]
+    pub keep_going: bool,
 }
 
 /// What becomes of the result.

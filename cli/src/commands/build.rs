@@ -12,9 +12,9 @@ use kiln_cli::args::{self, BuildArgs, CallMethod, Context, OutputSpec, ProgressM
 use kiln_cli::exit_code::ExitCode;
 use kiln_cli::render::{Display, diagnostic_line, on_stderr};
 use kiln_engine::{
-    BuildContext, BuildRequest, Built, BuiltImage, CacheTransfers, Definition, Destination,
-    DockerfileSource, EngineError, Faulty, ImageRef, Output, Parameters, PlatformSplit,
-    SecretSource,
+    AfterFailure, BuildContext, BuildRequest, Built, BuiltImage, CacheTransfers, Definition,
+    Destination, DockerfileSource, EngineError, Faulty, ImageRef, Output, Parameters,
+    PlatformSplit, SecretSource,
 };
 use serde_json::json;
 
@@ -119,6 +119,10 @@ fn request(arguments: &BuildArgs) -> Result<BuildRequest, Failure> {
         },
         pull: settings.pull,
         jobs: settings.jobs.unwrap_or_else(processors),
+        after_failure: match settings.keep_going {
+            true => AfterFailure::KeepGoing,
+            false => AfterFailure::StopNeedless,
+        },
     })
 }
 

@@ -102,6 +102,29 @@ fn other_steps_that_run_are_stopped_by_a_failure() {
 }
 
 #[test]
+fn who_keeps_going_meets_every_failure_and_finishes_the_rest() {
+    let Some(bed) = Bed::new() else { return };
+    let dockerfile = format!(
+        "{BASE}FROM base AS first\nRUN exit 5\nFROM base AS second\nRUN sleep 1; exit 6\n\
+         FROM base AS third\nRUN sleep 2; echo finished\nFROM scratch\nCOPY --from=first / /\n\
+         COPY --from=second / /\nCOPY --from=third / /\n"
+    );
+    let dockerfile = dockerfile.replacen("FROM scratch", "FROM scratch AS base", 1);
+    let said = bed.build(&dockerfile, &["--jobs", "4", "--keep-going"]);
+    said.is("keeps-going.txt", &[]);
+    // What was finished is there for the next build.
+    let fixed = dockerfile.replace("exit 5", "true").replace("exit 6", "true");
+    bed.write("ctx/Dockerfile", &fixed);
+    let said = bed.run(&["build", "--progress", "plain", "--jobs", "4", "ctx"]);
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let of_third = |line: &&str| line.contains("[third 1/1]");
+    let number = said.stderr.lines().find(of_third).and_then(|line| line.split(' ').next());
+    let cached = format!("{} CACHED", number.unwrap());
+    assert!(said.stderr.lines().any(|line| line == cached), "{}", said.stderr);
+    bed.is_whole();
+}
+
+#[test]
 fn a_secret_that_is_missing() {
     let Some(bed) = Bed::new() else { return };
     let dockerfile = format!("{BASE}RUN --mount=type=secret,id=token,required=true true\n");

@@ -18,7 +18,7 @@ use kiln_frontend::{
 };
 use kiln_image::layer::sniff_archive;
 use kiln_ir::{GraphBuilder, GuestPath, HttpSource, LocalSource, Op, SourceOp, VertexMeta};
-use kiln_solver::{Cancel, Limits, Narrator, Request, solve};
+use kiln_solver::{AfterFailure, Cancel, Limits, Narrator, Request, solve};
 
 use super::contexts::{Contexts, Main};
 use super::epoch::Dated;
@@ -123,7 +123,13 @@ impl Engine {
             graph.add(unpacked_context(), vec![scratch, file], named("unpack build context"));
         let graph = graph.finish();
         let (targets, limits) = ([file, files], Limits { jobs: request.jobs });
-        let wanted = Request { graph: &graph, targets: &targets, limits };
+        let wanted = Request {
+            graph: &graph,
+            targets: &targets,
+            limits,
+            expected: &[],
+            after_failure: AfterFailure::StopNeedless,
+        };
         let runner = Runner::new(self, &graph, values, request, None);
         let mut solved = solve(&wanted, &runner, &self.store.records(), cancel, narrator)
             .map_err(|error| failed(error, |_| None))?;

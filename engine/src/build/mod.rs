@@ -4,6 +4,7 @@ mod ask;
 mod contexts;
 mod definition;
 mod epoch;
+mod expected;
 mod fetched;
 mod joined;
 mod missing;
@@ -342,7 +343,9 @@ impl Build<'_> {
         let values = self.contexts.values.clone();
         let runner = Runner::new(self.engine, graph, values, self.request, transfer);
         let limits = Limits { jobs: self.request.jobs };
-        let wanted = Request { graph, targets, limits };
+        let expected = expected::durations(graph, records)?;
+        let after_failure = self.request.after_failure;
+        let wanted = Request { graph, targets, limits, expected: &expected, after_failure };
         let shared = transfer.map(|transfer| SharedRecords { disk: records, transfer });
         let lookup: &dyn RecordStore = match &shared {
             Some(shared) => shared,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use kiln_executor::ResourceLimit;
 use kiln_frontend::{Address, RunOptions, StepNames, parse_context_address, redact};
 use kiln_image::{ImageRef, Platform};
+use kiln_solver::AfterFailure;
 
 use crate::EngineError;
 use crate::export::Output;
@@ -40,6 +41,8 @@ pub struct BuildRequest {
     pub pull: bool,
     /// How many steps run at the same time.
     pub jobs: NonZeroUsize,
+    /// What becomes of the other steps when one fails.
+    pub after_failure: AfterFailure,
 }
 
 /// What COPY and ADD read from.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use kiln_cache::{LayerRef, Record, RecordStore};
 use kiln_ir::{ContentHasher, Digest, OpId, Vertex};
 use kiln_solver::{
-    Cancel, Event, EventKind, Limits, Narrator, Report, Request, Runner, SolveError, solve,
+    AfterFailure, Cancel, Event, EventKind, Limits, Narrator, Report, Request, Runner, SolveError,
+    solve,
 };
 
 use crate::tables::Table;
@@ -122,7 +123,8 @@ pub(crate) fn drive<R: Runner>(
     let clock = || Duration::ZERO;
     let mut narrator = Narrator::new(&clock, &mut keep);
     let limits = Limits { jobs: NonZeroUsize::new(jobs).unwrap() };
-    let request = Request { graph: &table.graph, targets, limits };
+    let (expected, after_failure) = (&[][..], AfterFailure::StopNeedless);
+    let request = Request { graph: &table.graph, targets, limits, expected, after_failure };
     let result = solve(&request, runner, records, cancel, &mut narrator);
     (result, events)
 }

@@ -120,6 +120,21 @@ fn a_record_that_makes_no_sense_is_not_found() {
 }
 
 #[test]
+fn the_newest_of_a_name_tells_how_long_it_takes() {
+    let (_dir, store) = store();
+    let records = store.records();
+    for (name, created_ms, duration_ms) in
+        [("RUN a", 10, 700), ("RUN a", 20, 900), ("RUN a", 15, 800), ("RUN b", 1, 5)]
+    {
+        let record = Record { name: name.to_owned(), created_ms, duration_ms, ..record(&[]) };
+        records.put(&key(&duration_ms.to_string()), &record).unwrap();
+    }
+    let found = records.durations(&["RUN b", "RUN c", "RUN a"]).unwrap();
+    let milliseconds = [Some(5), None, Some(900)];
+    assert_eq!(found, milliseconds.map(|known| known.map(Duration::from_millis)));
+}
+
+#[test]
 fn memos_are_found_again() {
     let (_dir, store) = store();
     let [a, b, c] = ["a", "b", "c"].map(|text| Digest::of(text.as_bytes()));
