@@ -8,6 +8,7 @@ pub mod copy;
 mod error;
 pub mod key;
 pub mod layer;
+pub mod pack;
 mod portable;
 mod record;
 pub mod select;

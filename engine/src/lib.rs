@@ -41,4 +41,7 @@ pub use remote::RemoteError;
 pub use runner::Failed;
 pub use secrets::SecretSource;
 pub use settings::{Age, AgeError, Amount, AmountError, GcSettings, HistorySettings, Settings};
-pub use transfer::{CacheExtent, CachePlace, CacheTarget, CacheTransfers, OnFailure};
+pub use transfer::{
+    CacheExtent, CachePlace, CacheTarget, CacheTransfers, DEFAULT_MOUNT_MAX_BYTES, MountChoice,
+    OnFailure,
+};

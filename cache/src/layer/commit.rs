@@ -1,4 +1,4 @@
-//! From an overlay's upper directory to a layer.
+//! From an overlay's upper directory to a layer, and from a plain directory to a manifest.
 //!
 //! The upper directory is what the kernel and a hostile command left. Here it gets the one form that a
 //! layer of its content has, in the manifest and on disk alike, so that equal content has one digest.
@@ -41,6 +41,23 @@ pub(super) fn commit_upper(
     }
     repairs.apply(&upper)?;
     store.publish(staging, manifest)
+}
+
+/// The manifest of a directory that nothing is mounted over: what a cache mount holds. Sockets are left out.
+/// Nothing is changed but overlayfs's own attributes, which mean nothing there and are removed.
+///
+/// # Errors
+/// When something in it cannot be read, or changes meanwhile into what no layer can hold.
+pub fn manifest_of(dir: &Path) -> Result<Manifest, CacheError> {
+    let mut found = scan(dir)?;
+    found.retain(|scanned| !matches!(scanned.entry.node, Node::Socket | Node::Whiteout));
+    for scanned in &mut found {
+        if let Node::Dir { opaque } = &mut scanned.entry.node {
+            *opaque = false;
+        }
+    }
+    name_hard_links(&mut found);
+    Manifest::new(found.into_iter().map(|scanned| scanned.entry).collect())
 }
 
 fn asks_for_lowers(node: &Node) -> bool {

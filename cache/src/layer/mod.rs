@@ -30,6 +30,7 @@ use std::{fs, io};
 use kiln_ir::Digest;
 use rustix::fd::OwnedFd;
 
+pub use commit::manifest_of;
 pub(crate) use content::digest_file;
 pub use content::{Content, Known};
 pub(crate) use disk::open_below;

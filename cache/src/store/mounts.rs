@@ -86,6 +86,41 @@ impl Store {
         Ok(CacheMountGuard { path, _lock: lock })
     }
 
+    /// Takes the usual directory of a cache to read it, beside others who share it; nothing where there is none, or
+    /// somebody has it alone. That it was read is no use of it.
+    ///
+    /// # Errors
+    /// When it cannot be locked.
+    pub fn read_cache_mount(&self, id: &str) -> Result<Option<CacheMountGuard>, CacheError> {
+        let cache = self.mounts_dir().join(mount_name(id));
+        let path = cache.join("0");
+        if !path.is_dir() {
+            return Ok(None);
+        }
+        let lock = self
+            .claims
+            .undisturbed(|| FileLock::attempt(&cache.join("0.lock"), Sharing::Shared))??;
+        Ok(lock.map(|lock| CacheMountGuard { path, _lock: lock }))
+    }
+
+    /// Whether the next who wants a cache would find it new. An empty directory that nobody has is taken away,
+    /// so that it is.
+    ///
+    /// # Errors
+    /// When it cannot be looked at or locked.
+    pub fn make_cache_mount_new(&self, id: &str) -> Result<bool, CacheError> {
+        let cache = self.mounts_dir().join(mount_name(id));
+        let path = cache.join("0");
+        if !path.is_dir() {
+            return Ok(true);
+        }
+        self.claims.undisturbed(|| {
+            let lock = FileLock::attempt(&cache.join("0.lock"), Sharing::Exclusive)?;
+            // A directory with something in it stays.
+            Ok::<_, CacheError>(lock.is_some() && std::fs::remove_dir(&path).is_ok())
+        })?
+    }
+
     /// Makes the cache's own directory, with its id written down, unless it is there.
     fn make_cache(&self, cache: &Path, id: &str) -> Result<(), CacheError> {
         if !cache.is_dir() {

@@ -47,6 +47,9 @@ Examples:
     kiln build --cache-from registry.example/app:cache .
     kiln build --cache-from type=local,src=/ci --cache-to type=local,dest=/ci .
 
+  Take cache mounts along (RUN --mount=type=cache), up to 2 GB each:
+    kiln build --cache-to type=local,dest=/ci,mounts=all,mount-max-size=2GB .
+
   Put the cache into the image itself, and use that of the last one:
     kiln build -t reg.example/app --cache-to type=inline --cache-from reg.example/app .
 

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use kiln_engine::{
-    CacheExtent, CachePlace, CacheTarget, Compression, ImageRef, OnFailure, PackOptions,
+    Amount, CacheExtent, CachePlace, CacheTarget, Compression, DEFAULT_MOUNT_MAX_BYTES, ImageRef,
+    MountChoice, OnFailure, PackOptions,
 };
 
 use super::ValueError;
@@ -20,6 +21,8 @@ const TO_KEYS: &[&str] = &[
     "compression",
     "compression-level",
     "ignore-error",
+    "mounts",
+    "mount-max-size",
     "force-compression",
     "oci-mediatypes",
     "image-manifest",
@@ -39,7 +42,8 @@ pub struct Caches {
     pub from: Vec<CacheFrom>,
     /// Give results to other machines: type=registry,ref=NAME, type=local,dest=DIR[,tag=TAG] or type=inline (in
     /// the image itself), with mode=min|max, compression=gzip|zstd|uncompressed, compression-level=NUMBER,
-    /// ignore-error=false (a failure to write it fails the build)
+    /// ignore-error=false (a failure to write it fails the build), mounts=all or an id (cache mounts go along;
+    /// several ids as "mounts=ID,ID"), mount-max-size=SIZE (of each, default 1 GiB)
     #[arg(long = "cache-to", value_name = "FIELDS", value_parser = CacheTo::parse)]
     pub to: Vec<CacheTo>,
 }
@@ -82,6 +86,8 @@ impl CacheTo {
             extent: CacheExtent::default(),
             packing: PackOptions::default(),
             on_failure: OnFailure::default(),
+            mounts: MountChoice::None,
+            mount_max_bytes: DEFAULT_MOUNT_MAX_BYTES,
         };
         if let Some(name) = alone(text, "cache")? {
             target.place = Some(CachePlace::Registry(name));
@@ -110,6 +116,7 @@ impl CacheTo {
         }
         target.extent = extent(&mut fields)?;
         target.packing = packing(&mut fields)?;
+        (target.mounts, target.mount_max_bytes) = mounts(&mut fields)?;
         if fields.take("ignore-error").as_deref().map(parse_bool).transpose()? == Some(false) {
             target.on_failure = OnFailure::Fail;
         }
@@ -186,6 +193,24 @@ fn packing(fields: &mut Fields) -> Result<PackOptions, ValueError> {
     Ok(PackOptions { compression, level })
 }
 
+/// Which cache mounts, and how large each may be. Several ids stand in one field, in quotes.
+fn mounts(fields: &mut Fields) -> Result<(MountChoice, u64), ValueError> {
+    let choice = match fields.take("mounts").as_deref() {
+        None => MountChoice::None,
+        Some("") => return Err(ValueError::Missing { key: "mounts", why: "; give `all` or ids" }),
+        Some("all") => MountChoice::All,
+        Some(ids) => MountChoice::Ids(ids.split(',').map(str::to_owned).collect()),
+    };
+    let size = |text: String| match text.parse() {
+        Ok(Amount::Bytes(bytes)) => Ok(bytes),
+        Ok(Amount::Percent(_)) | Err(_) => {
+            Err(ValueError::Form { text, form: "mount-max-size=SIZE, such as 500MB" })
+        }
+    };
+    let most = fields.take("mount-max-size").map(size).transpose()?;
+    Ok((choice, most.unwrap_or(DEFAULT_MOUNT_MAX_BYTES)))
+}
+
 /// Takes the fields that choose among forms of documents and blobs of which Kiln has one: OCI's, and layers
 /// packed as was asked.
 fn ignore_formats(fields: &mut Fields) -> Result<(), ValueError> {
@@ -203,6 +228,8 @@ fn nothing_left(fields: &Fields) -> Result<(), ValueError> {
         "tag" => ("tag", "type=local"),
         "digest" => ("digest", "type=local"),
         "compression" => ("compression", "type=registry and type=local"),
+        "mounts" => ("mounts", "type=registry and type=local"),
+        "mount-max-size" => ("mount-max-size", "type=registry and type=local"),
         _ => ("compression-level", "type=registry and type=local"),
     };
     match fields.left().map(owner) {
@@ -261,6 +288,15 @@ mod tests {
         let plain = to("type=local,dest=c").unwrap();
         assert_eq!(plain.packing, PackOptions { compression: Compression::Gzip, level: None });
         assert_eq!((plain.extent, plain.on_failure), (CacheExtent::Result, OnFailure::Warn));
+        let mounts = |text: &str| {
+            let target = to(&format!("type=local,dest=c,{text}")).unwrap();
+            (target.mounts, target.mount_max_bytes)
+        };
+        let ids = |ids: &[&str]| MountChoice::Ids(ids.iter().map(|id| (*id).to_owned()).collect());
+        assert_eq!(mounts("mode=min"), (MountChoice::None, 1 << 30));
+        assert_eq!(mounts("mounts=all,mount-max-size=2MB"), (MountChoice::All, 2_000_000));
+        assert_eq!(mounts("mounts=/root/.cache").0, ids(&["/root/.cache"]));
+        assert_eq!(mounts(r#""mounts=npm,go""#).0, ids(&["npm", "go"]));
         let target = to(
             "type=local,dest=c,mode=max,compression=zstd,compression-level=9,ignore-error=false",
         )
@@ -299,7 +335,15 @@ mod tests {
             ),
             (
                 "type=local,src=a",
-                "unknown field `src`; known are type, ref, dest, tag, mode, compression, compression-level, ignore-error, force-compression, oci-mediatypes, image-manifest",
+                "unknown field `src`; known are type, ref, dest, tag, mode, compression, compression-level, ignore-error, mounts, mount-max-size, force-compression, oci-mediatypes, image-manifest",
+            ),
+            (
+                "type=local,dest=a,mount-max-size=60%",
+                "`60%` is not of the form mount-max-size=SIZE, such as 500MB",
+            ),
+            (
+                "type=inline,mounts=all",
+                "the field `mounts` goes with type=registry and type=local alone",
             ),
             (
                 "type=registry,ref=a,dest=b",

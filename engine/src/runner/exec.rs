@@ -218,9 +218,10 @@ impl Runner<'_> {
         for (id, wanted) in wanted_caches(&op.mounts) {
             let guard = self.engine.store.acquire_cache_mount(
                 &wanted.spec,
-                &mut |dir| match wanted.seed {
-                    Some((input, path)) => self.seed(&inputs[*input], path, dir),
-                    None => Ok(()),
+                &mut |dir| match (self.imported_mount(id), wanted.seed) {
+                    (Some(imported), _) => self.seed(&imported, &GuestPath::root(), dir),
+                    (None, Some((input, path))) => self.seed(&inputs[*input], path, dir),
+                    (None, None) => Ok(()),
                 },
                 &|| cancel.is_cancelled(),
             )?;
@@ -228,6 +229,12 @@ impl Runner<'_> {
             guards.push(guard);
         }
         Ok((paths, guards))
+    }
+
+    /// What another machine's cache has for a new cache mount.
+    fn imported_mount(&self, id: &str) -> Option<Value> {
+        let layer = self.transfer?.mount(id)?;
+        Some(Value::of(Snapshot { layers: vec![LayerRef::new(layer)] }))
     }
 
     /// Fills a new cache mount with what an input has at a path.

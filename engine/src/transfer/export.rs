@@ -3,22 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_cache::{
-    CacheKey, LayerRef, MAX_PORTABLE_BYTES, Portable, PortableLayer, PortableRecord,
-    PortableSelection, Record, Snapshot,
+    CacheKey, LayerRef, MAX_PORTABLE_BYTES, Portable, PortableLayer, PortableMount, PortablePack,
+    PortableRecord, PortableSelection, Record, Snapshot,
 };
 use kiln_image::{Descriptor, Manifest};
 use kiln_ir::Digest;
 use kiln_solver::{Narrator, Report, Stream};
 
 use super::send::{Lane, Outcome, stored};
-use super::{CONFIG_TYPE, CachePlace, OnFailure, TREE_TYPE, Transfer};
+use super::{CONFIG_TYPE, CachePlace, INDEX_TYPE, OnFailure, PACK_TYPE, TREE_TYPE, Transfer};
 use crate::EngineError;
 use crate::error::chain;
 use crate::export::descriptor;
 use crate::runner::Value;
 
-/// The most layers of one cache: a manifest names two blobs for each, and its readers take 10,000.
-const MAX_LAYERS: usize = 4_900;
+/// The most blobs that the readers of a manifest take.
+const MAX_BLOBS: usize = 9_900;
+/// The most layers of one cache: a manifest names two blobs for each, and its readers take 10,000. What is left is
+/// for cache mounts.
+const MAX_LAYERS: usize = 4_000;
 
 /// Ends the lanes' threads when the build does, however it does.
 pub(crate) struct Sending<'t, 'e>(&'t Transfer<'e>);
@@ -94,7 +97,12 @@ impl<'e> Transfer<'e> {
             PortableSelection { snapshot: *snapshot, selection: *selection, digest: *digest }
         };
         let selections = self.used().selections.iter().map(row).collect();
-        let document = Portable { layers, records, selections, mounts: Vec::new() };
+        let mounts = self.send_mounts(lane, report)?;
+        let mut document = Portable { layers, records, selections, mounts };
+        if blobs(&document)?.len() > MAX_BLOBS {
+            report.warning("the cache mounts are left out: they are in too many pieces");
+            document.mounts.clear();
+        }
         let bytes = document.to_bytes();
         if bytes.len() > MAX_PORTABLE_BYTES {
             let what = format!("a cache of more than {MAX_PORTABLE_BYTES} bytes of records");
@@ -120,6 +128,13 @@ fn blobs(document: &Portable) -> Result<Vec<Descriptor>, EngineError> {
         }
         if let Some(tree) = tree {
             add(stored(TREE_TYPE, tree)?);
+        }
+    }
+    for PortableMount { tree, packs, .. } in &document.mounts {
+        add(stored(TREE_TYPE, tree)?);
+        for PortablePack { blob, index } in packs {
+            add(stored(PACK_TYPE, blob)?);
+            add(stored(INDEX_TYPE, index)?);
         }
     }
     Ok(blobs.into_values().collect())

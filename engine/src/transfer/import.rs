@@ -12,6 +12,7 @@ use kiln_ir::{Graph, OpId};
 use kiln_solver::{Cancel, Narrator, Report};
 
 use super::lazy::{Lazy, Place};
+use super::mounts::mount_ids;
 use super::send::{self, Lane};
 use super::shelf::Shelf;
 use super::{CONFIG_TYPE, CachePlace, Transfer, Used, in_result, inline};
@@ -87,6 +88,9 @@ impl Engine {
             wants_inline: request.cache.to.iter().any(|target| target.place.is_none()),
             in_result: in_result(graph, targets),
             used: Mutex::new(Used::default()),
+            mount_ids: mount_ids(graph),
+            mounts: BTreeMap::new(),
+            filled: Mutex::default(),
         };
         for found in found {
             found?.into_iter().for_each(|found| transfer.learn(found));
@@ -179,6 +183,10 @@ impl Transfer<'_> {
         }
         for known in &document.selections {
             self.selections.entry((known.snapshot, known.selection)).or_insert(known.digest);
+        }
+        for mount in &document.mounts {
+            let told = || (mount.clone(), origin.clone());
+            self.mounts.entry(mount.id.clone()).or_insert_with(told);
         }
         self.imports.push(document);
     }

@@ -281,8 +281,8 @@ impl<'e> Lazy<'e> {
     }
 }
 
-/// The bytes of a layer's manifest.
-fn unzip(digest: &str, bytes: &[u8]) -> Result<Vec<u8>, EngineError> {
+/// The bytes of a small blob.
+pub(super) fn unzip(digest: &str, bytes: &[u8]) -> Result<Vec<u8>, EngineError> {
     let failed = |reason: String| EngineError::Archive { archive: digest.to_owned(), reason };
     let mut plain = Vec::new();
     let decoder = zstd::Decoder::new(bytes).map_err(|error| failed(error.to_string()))?;

@@ -12,6 +12,7 @@ mod export;
 mod import;
 mod inline;
 mod lazy;
+mod mounts;
 mod records;
 mod send;
 mod shelf;
@@ -21,7 +22,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use kiln_cache::{CacheKey, LayerRef, Portable, Record};
+use kiln_cache::{CacheKey, LayerRef, Portable, PortableMount, Record};
 use kiln_image::ImageRef;
 use kiln_image::layer::PackOptions;
 use kiln_ir::{Digest, FileAction, Graph, Op, OpId, Vertex};
@@ -41,6 +42,10 @@ use crate::{Engine, EngineError};
 const CONFIG_TYPE: &str = "application/vnd.kiln.cache.config.v1+json";
 /// A layer's manifest, compressed with zstd.
 const TREE_TYPE: &str = "application/vnd.kiln.cache.tree.v1+zstd";
+/// The bytes of many files, compressed with zstd.
+const PACK_TYPE: &str = "application/vnd.kiln.cache.pack.v1+zstd";
+/// Which files these are, compressed with zstd.
+const INDEX_TYPE: &str = "application/vnd.kiln.cache.pack.index.v1+zstd";
 /// The most that a layer's manifest takes when it is unpacked.
 const MAX_TREE_BYTES: u64 = 512 << 20;
 
@@ -93,7 +98,26 @@ pub struct CacheTarget {
     pub packing: PackOptions,
     /// What becomes of the build when the cache cannot be written.
     pub on_failure: OnFailure,
+    /// Which cache mounts go along.
+    pub mounts: MountChoice,
+    /// The most bytes of files that a cache mount may have that goes along.
+    pub mount_max_bytes: u64,
 }
+
+/// Which cache mounts go along with a cache.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum MountChoice {
+    /// None.
+    #[default]
+    None,
+    /// All that the build's steps name.
+    All,
+    /// Those with these ids.
+    Ids(Vec<String>),
+}
+
+/// What a cache mount may have that goes along, where nobody says.
+pub const DEFAULT_MOUNT_MAX_BYTES: u64 = 1 << 30;
 
 /// How much of a build a cache holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -129,6 +153,12 @@ pub(crate) struct Transfer<'e> {
     /// The vertices whose layers are in the result, by what they do.
     in_result: HashSet<(Op, Vec<OpId>)>,
     used: Mutex<Used>,
+    /// The ids of the cache mounts that the build's steps name.
+    mount_ids: BTreeSet<String>,
+    /// Imported cache mounts, each with the document that tells of it.
+    mounts: BTreeMap<String, (PortableMount, Origin)>,
+    /// What was made of those: layers to fill the mounts from, nothing where that failed.
+    filled: Mutex<BTreeMap<String, Option<Digest>>>,
 }
 
 /// What the build took or made.
@@ -155,7 +185,8 @@ impl Transfer<'_> {
             Value::Context(_) => Vec::new(),
         };
         match &vertex.op {
-            Op::Exec(_) => {
+            Op::Exec(exec) => {
+                self.bring_mounts(exec, report);
                 let all: Vec<_> = inputs.iter().flat_map(layers).collect();
                 self.lazy.bring(&all, Some(report), cancel)
             }

@@ -11,7 +11,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use kiln_cache::{BlobRef, CacheError, LayerRef, MAX_PORTABLE_BYTES, PortableLayer, StoredBlob};
+use kiln_cache::{
+    BlobRef, CacheError, LayerRef, MAX_PORTABLE_BYTES, Portable, PortableLayer, PortableMount,
+    StoredBlob,
+};
 use kiln_image::Descriptor;
 use kiln_ir::Digest;
 use kiln_registry::Pushed;
@@ -43,7 +46,7 @@ pub(super) struct Lane<'e> {
     /// Told when a layer is done with.
     moved: Condvar,
     /// What the target's last manifest has.
-    before: OnceLock<BTreeMap<Digest, PortableLayer>>,
+    before: OnceLock<Before>,
     stopped: AtomicBool,
     pub(super) tally: Tally,
 }
@@ -54,6 +57,13 @@ struct State {
     pending: usize,
     ready: BTreeMap<Digest, PortableLayer>,
     failure: Option<EngineError>,
+}
+
+/// What a target has from before.
+#[derive(Default)]
+pub(super) struct Before {
+    layers: BTreeMap<Digest, PortableLayer>,
+    pub(super) mounts: Vec<PortableMount>,
 }
 
 /// Threads that pack. They have a pool of their own: one in which the build's steps work would do so at the steps'
@@ -185,21 +195,22 @@ impl<'e> Lane<'e> {
     }
 
     /// What the target has from before. That it cannot be read means that all is sent.
-    fn before(&self) -> &BTreeMap<Digest, PortableLayer> {
+    pub(super) fn before(&self) -> &Before {
         self.before.get_or_init(|| match self.shelf.last() {
             Ok(document) => {
-                let layers = document.unwrap_or_default().layers.into_iter();
-                layers.map(|layer| (layer.digest, layer)).collect()
+                let Portable { layers, mounts, .. } = document.unwrap_or_default();
+                let layers = layers.into_iter().map(|layer| (layer.digest, layer)).collect();
+                Before { layers, mounts }
             }
             Err(error) => {
                 tracing::debug!(%error, "what is at the cache's place is not read");
-                BTreeMap::new()
+                Before::default()
             }
         })
     }
 
     /// Puts a blob there; given up when the build is.
-    fn put(
+    pub(super) fn put(
         &self,
         transfer: &Transfer<'e>,
         blob: &Descriptor,
@@ -219,7 +230,7 @@ impl<'e> Lane<'e> {
         transfer: &Transfer<'e>,
         layer: &LayerRef,
     ) -> Result<PortableLayer, EngineError> {
-        if let Some(known) = self.before().get(&layer.digest)
+        if let Some(known) = self.before().layers.get(&layer.digest)
             && self.will_do(known, layer)
         {
             self.tally.add(Pushed::Present, 0);
@@ -321,13 +332,24 @@ impl<'e> Lane<'e> {
             let bytes = self.engine.small_blob(&from, &tree)?;
             return self.send_bytes(TREE_TYPE, &bytes).map(Some);
         };
-        let zipped = zstd::bulk::compress(&manifest.encode(), 0).map_err(|source| {
-            EngineError::WriteFile { what: "list of files", path: "-".into(), source }
+        self.send_zipped(TREE_TYPE, &manifest.encode())
+    }
+
+    /// Sends bytes compressed; not those that are too many for their readers.
+    pub(super) fn send_zipped(
+        &self,
+        media_type: &str,
+        bytes: &[u8],
+    ) -> Result<Option<StoredBlob>, EngineError> {
+        let zipped = zstd::bulk::compress(bytes, 0).map_err(|source| EngineError::WriteFile {
+            what: "list of files",
+            path: "-".into(),
+            source,
         })?;
         if zipped.len() > MAX_PORTABLE_BYTES {
             return Ok(None);
         }
-        self.send_bytes(TREE_TYPE, &zipped).map(Some)
+        self.send_bytes(media_type, &zipped).map(Some)
     }
 
     /// Sends a small blob.

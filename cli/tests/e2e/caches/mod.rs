@@ -3,6 +3,7 @@
 mod directory;
 mod hostile;
 mod inline;
+mod mounts;
 mod registry;
 
 use std::fs;
