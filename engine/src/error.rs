@@ -242,6 +242,12 @@ pub enum EngineError {
         /// Some of them.
         ids: Vec<String>,
     },
+    /// A build cannot be told as a trace.
+    #[error("the build cannot be told as a trace: {reason}")]
+    Trace {
+        /// Why.
+        reason: String,
+    },
     /// What is kept of a build cannot be read.
     #[error("the record of the build `{id}` cannot be read: {reason}")]
     BuildRecord {
@@ -348,6 +354,7 @@ impl EngineError {
             | Self::SeveralPlatforms
             | Self::Overlap { .. }
             | Self::AmbiguousBuild { .. }
+            | Self::Trace { .. }
             | Self::Unsupported { .. } => ErrorKind::Usage,
             Self::Dockerfile(_) => ErrorKind::Dockerfile,
             Self::Command { .. } | Self::Archive { .. } | Self::NoSource { .. } => ErrorKind::Step,

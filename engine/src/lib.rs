@@ -22,7 +22,8 @@ mod upkeep;
 
 pub use build::{
     Answer, Bases, BuildContext, BuildRequest, Built, BuiltImage, Definition, DockerfileSource,
-    Parameters, PlanRequest, Question, SandboxLimits, check_only, plan_only,
+    Parameters, PlanRequest, PlannedBuild, PlannedStep, Question, SandboxLimits, check_only,
+    plan_only,
 };
 pub use devices::DeviceSettings;
 pub use engine::{Engine, EngineConfig};

@@ -7,7 +7,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::fetch::{Download, Session};
 use crate::push::{Pushed, Upload};
-use crate::{Credentials, DownloadRequest, Downloaded, RegistryConfig, RegistryError};
+use crate::{Credentials, DownloadRequest, Downloaded, PostRequest, RegistryConfig, RegistryError};
 
 /// A client of every registry. It may be used from several threads at once, each waiting for its own
 /// request; it must not be used from within an asynchronous task.
@@ -140,5 +140,15 @@ impl Client {
         progress: &dyn Fn(u64, Option<u64>),
     ) -> Result<Downloaded, RegistryError> {
         self.runtime.block_on(self.session.download(wanted, open, progress))
+    }
+
+    /// Sends something to any server, once.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the address is none of http or https, the server cannot be reached, or does not answer
+    /// that it took it.
+    pub fn post(&self, wanted: PostRequest<'_>) -> Result<(), RegistryError> {
+        self.runtime.block_on(self.session.post(wanted))
     }
 }

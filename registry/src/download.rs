@@ -74,7 +74,10 @@ impl Session {
     }
 
     /// The server and what is asked of it.
-    fn prepare(&self, wanted: &DownloadRequest<'_>) -> Result<(Endpoint, Request), RegistryError> {
+    pub(crate) fn prepare(
+        &self,
+        wanted: &DownloadRequest<'_>,
+    ) -> Result<(Endpoint, Request), RegistryError> {
         let no_address = || RegistryError::Address { address: wanted.shown.to_owned() };
         let mut url = Url::parse(wanted.url).map_err(|_| no_address())?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {

@@ -16,6 +16,7 @@ mod error;
 #[cfg(feature = "fake")]
 mod fake;
 mod fetch;
+mod post;
 mod push;
 mod transport;
 
@@ -27,4 +28,5 @@ pub use download::{DownloadRequest, Downloaded, Validators};
 pub use error::{Attempt, RegistryError};
 #[cfg(feature = "fake")]
 pub use fake::{FakeRegistry, Fault, FaultKind, Login, SeenRequest};
+pub use post::PostRequest;
 pub use push::{Pushed, Upload};

@@ -144,7 +144,11 @@ impl Transport {
     }
 
     /// The client for the host of an address, which need not be the endpoint's.
-    fn client(&self, endpoint: &Endpoint, url: &Url) -> Result<reqwest::Client, RegistryError> {
+    pub(crate) fn client(
+        &self,
+        endpoint: &Endpoint,
+        url: &Url,
+    ) -> Result<reqwest::Client, RegistryError> {
         let is_endpoint = url.origin() == endpoint.base.origin();
         let host = if is_endpoint { endpoint.host.clone() } else { authority(url) };
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);

@@ -181,7 +181,7 @@ pub enum Context {
 }
 
 impl Context {
-    fn parse(text: &str) -> Result<Self, ValueError> {
+    pub(super) fn parse(text: &str) -> Result<Self, ValueError> {
         match text {
             "" => Err(ValueError::Empty { what: "context" }),
             "-" => Ok(Self::Stdin),
@@ -241,6 +241,38 @@ impl View {
 }
 
 impl BuildArgs {
+    /// Those of a build that is asked for with nothing but what is to be built.
+    #[must_use]
+    pub fn plain(context: Context, source: Source) -> Self {
+        Self {
+            context,
+            source,
+            settings: Settings {
+                secrets: Vec::new(),
+                no_cache: false,
+                pull: false,
+                keep_going: false,
+                network: Network::Default,
+                jobs: None,
+            },
+            sandbox: Sandbox {
+                agents: Vec::new(),
+                allow: Vec::new(),
+                hosts: Vec::new(),
+                ulimits: Vec::new(),
+                shm_size: None,
+            },
+            caches: Caches { from: Vec::new(), to: Vec::new() },
+            results: Results {
+                tags: Vec::new(),
+                outputs: Vec::new(),
+                iidfile: None,
+                metadata_file: None,
+            },
+            view: View { progress: ProgressMode::Auto, quiet: false, call: None, check: false },
+        }
+    }
+
     /// What no option shows by itself.
     pub(super) fn check(&self) -> Result<(), ValueError> {
         let file_from_stdin = self.source.file.as_deref().is_some_and(|file| file == "-");

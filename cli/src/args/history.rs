@@ -37,6 +37,8 @@ pub enum History {
     Inspect(HistoryInspectArgs),
     /// Print what a build wrote
     Logs(HistoryLogsArgs),
+    /// Write a build as a trace for a viewer, or send it to a collector
+    Trace(HistoryTraceArgs),
     /// Remove records of builds
     Rm(HistoryRmArgs),
     /// Write records of builds to one file
@@ -109,6 +111,49 @@ pub struct HistoryLogsArgs {
     /// How it is shown: as the build itself would have
     #[arg(long, value_enum, value_name = "MODE", default_value = "plain")]
     pub progress: ProgressMode,
+}
+
+/// `kiln history trace`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(after_help = "\
+The trace is in Chrome's format, which chrome://tracing, ui.perfetto.dev and speedscope open: a row for each job,
+with each step's cache key and state. Collectors of OpenTelemetry get a span for the build and one for each
+task, by OTLP over HTTP with JSON; OTEL_EXPORTER_OTLP_HEADERS may hold headers for them.
+
+Examples:
+  kiln history trace -o build.json
+  To the collector of this machine:
+    kiln history trace --otlp
+  As a file of OTLP:
+    kiln history trace ^1 --format otlp -o build.otlp.json")]
+pub struct HistoryTraceArgs {
+    /// Id, the beginning of one, or ^N (default: the latest)
+    #[arg(value_name = "BUILD")]
+    pub build: Option<String>,
+    /// What is written: `chrome`, or `otlp`: one request in JSON
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "chrome")]
+    pub format: TraceFormat,
+    /// File to write; standard output where none is given
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Send the trace to this collector instead
+    #[arg(
+        long,
+        value_name = "ENDPOINT",
+        num_args = 0..=1,
+        default_missing_value = "http://localhost:4318",
+        conflicts_with_all = ["output", "format"],
+    )]
+    pub otlp: Option<String>,
+}
+
+/// The form of a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TraceFormat {
+    /// Chrome's.
+    Chrome,
+    /// OpenTelemetry's.
+    Otlp,
 }
 
 /// `kiln history rm`.

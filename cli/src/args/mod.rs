@@ -9,6 +9,7 @@ mod cache;
 mod call;
 mod debug;
 mod fields;
+mod graph;
 mod history;
 mod images;
 mod output;
@@ -30,9 +31,10 @@ pub use cache::{CacheFrom, CacheTo, Caches};
 pub use call::{Call, CallFormat, CallMethod};
 pub use debug::{DebugArgs, Debugged, PlanArgs};
 pub use fields::ValueError;
+pub use graph::{GraphArgs, GraphFormat};
 pub use history::{
     BuildFilter, History, HistoryArgs, HistoryExportArgs, HistoryImportArgs, HistoryInspectArgs,
-    HistoryLogsArgs, HistoryLsArgs, HistoryRmArgs, InspectFormat,
+    HistoryLogsArgs, HistoryLsArgs, HistoryRmArgs, HistoryTraceArgs, InspectFormat, TraceFormat,
 };
 pub use images::{ImagesArgs, InspectArgs, LoadArgs, SaveArgs};
 pub use output::{Destination, OutputSpec};
@@ -87,6 +89,8 @@ pub enum Command {
     Save(SaveArgs),
     /// Remove images
     Rmi(RmiArgs),
+    /// Show the graph of a Dockerfile, or of a build of the past
+    Graph(Box<GraphArgs>),
     /// Show builds of the past
     History(HistoryArgs),
     /// Show and prune the build cache

@@ -75,7 +75,7 @@ fn tell(built: &Built, arguments: &BuildArgs) {
     }
 }
 
-fn request(arguments: &BuildArgs) -> Result<BuildRequest, Failure> {
+pub(super) fn request(arguments: &BuildArgs) -> Result<BuildRequest, Failure> {
     let BuildArgs { context, source, settings, sandbox: _, caches, results, view: _ } = arguments;
     let context = match context {
         Context::Stdin => BuildContext::Stdin,

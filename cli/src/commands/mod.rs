@@ -4,6 +4,7 @@ mod ask;
 mod build;
 mod debug;
 mod durable;
+mod graph;
 mod history;
 mod images;
 mod report;
@@ -53,6 +54,7 @@ pub(crate) fn run(arguments: LowArgs, is_root: bool) -> ExitCode {
         Command::Load(load) => images::load(&place, &load),
         Command::Save(save) => images::save(&place, save),
         Command::Rmi(rmi) => images::rmi(&place, &rmi),
+        Command::Graph(arguments) => graph::graph(&place, *arguments),
         Command::History(arguments) => history::history(&place, arguments),
         Command::Builder(BuilderArgs { what: Builder::Du(du) }) => upkeep::du(&place, &du),
         Command::Builder(BuilderArgs { what: Builder::Prune(prune) }) => {

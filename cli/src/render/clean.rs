@@ -11,7 +11,7 @@ const MAX_LINE_BYTES: usize = 8 * 1024;
 
 /// Cuts a stream of bytes into clean lines. Chunks may break anywhere.
 #[derive(Debug, Default)]
-pub(super) struct LineCleaner {
+pub struct LineCleaner {
     state: State,
     /// The first bytes of a character whose rest is to come.
     partial: Vec<u8>,
@@ -37,7 +37,7 @@ enum State {
 
 impl LineCleaner {
     /// Takes in bytes, and gives out each line that they complete.
-    pub(super) fn feed(&mut self, bytes: &[u8], lines: &mut Vec<String>) {
+    pub fn feed(&mut self, bytes: &[u8], lines: &mut Vec<String>) {
         let mut joined = std::mem::take(&mut self.partial);
         joined.extend_from_slice(bytes);
         let mut rest = joined.as_slice();
@@ -67,7 +67,7 @@ impl LineCleaner {
     }
 
     /// Ends the stream: what stood in an unfinished line.
-    pub(super) fn finish(&mut self) -> Option<String> {
+    pub fn finish(&mut self) -> Option<String> {
         let last = std::mem::take(self);
         Some(last.line).filter(|line| !line.is_empty())
     }
@@ -139,7 +139,8 @@ pub fn output_line(text: &str) -> String {
 
 /// Text from a Dockerfile or a message, fit for one line: what steers a terminal is spelt out, and each run of
 /// white space is one space.
-pub(super) fn one_line(text: &str) -> String {
+#[must_use]
+pub fn one_line(text: &str) -> String {
     visible(text).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

@@ -283,3 +283,105 @@ fn what_runs_is_listed_and_stays() {
     kiln.print(&["history", "rm", "--all"]);
     assert_eq!(kiln.print(&["history", "ls"]).lines().count(), 1);
 }
+
+#[test]
+fn a_build_is_a_trace_for_viewers() {
+    let work = Work::new();
+    let Some((kiln, base)) = kiln(&work) else { return };
+    let dockerfile = "FROM base AS one\nRUN sleep 0.2\nFROM base\nRUN sleep 0.2; echo x\nCOPY --from=one /bin /b\n";
+    let context = work.context("context", dockerfile);
+    kiln.build(&context).layout("base", &base).arg("--jobs=2").run();
+    let trace = json(&kiln, &["history", "trace"]);
+    let events = trace["traceEvents"].as_array().unwrap();
+    let complete: Vec<_> = events.iter().filter(|event| event["ph"] == "X").collect();
+    let step = |part: &str| {
+        complete.iter().find(|event| event["name"].as_str().unwrap().contains(part)).unwrap()
+    };
+    let (left, right) = (step("sleep 0.2; echo"), step("[one 2/2]"));
+    assert_ne!(left["tid"], right["tid"], "they ran at the same time");
+    assert!(left["dur"].as_u64() > Some(190_000), "{left}");
+    assert_eq!(left["args"]["key"].as_str().unwrap().len(), 64);
+    assert_eq!((&left["args"]["state"], &left["args"]["line"]), (&"done".into(), &4.into()));
+    // Nothing of one row overlaps.
+    for event in &complete {
+        let (start, row) = (event["ts"].as_u64().unwrap(), &event["tid"]);
+        let end = start + event["dur"].as_u64().unwrap();
+        let others = complete.iter().filter(|other| other["args"]["task"] != event["args"]["task"]);
+        for other in others.filter(|other| &other["tid"] == row) {
+            let other_start = other["ts"].as_u64().unwrap();
+            let other_end = other_start + other["dur"].as_u64().unwrap();
+            assert!(other_start >= end || other_end <= start, "{event} {other}");
+        }
+    }
+}
+
+/// Takes one request, answers that all is well, and gives the request's head and body.
+fn collector(answer: &'static str) -> (String, thread::JoinHandle<(String, Vec<u8>)>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let handle = thread::spawn(move || {
+        use std::io::{BufRead as _, Read as _, Write as _};
+        let (stream, _) = listener.accept().unwrap();
+        let mut reader = std::io::BufReader::new(stream);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert!(reader.read_line(&mut head).unwrap() > 0, "{head}");
+        }
+        let lower = head.to_lowercase();
+        let length = lower.split("content-length: ").nth(1).unwrap().split("\r\n").next().unwrap();
+        let mut body = vec![0; length.parse().unwrap()];
+        reader.read_exact(&mut body).unwrap();
+        reader.get_mut().write_all(answer.as_bytes()).unwrap();
+        (head, body)
+    });
+    (address, handle)
+}
+
+#[test]
+fn a_build_is_a_trace_for_collectors() {
+    const TAKEN: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+    const REFUSED: &str = "HTTP/1.1 400 Bad Request\r\ncontent-length: 4\r\n\r\nwhat";
+    let work = Work::new();
+    let Some((kiln, base)) = kiln(&work) else { return };
+    let context = work.context("context", "FROM base\nRUN echo one\nRUN exit 7\n");
+    kiln.build(&context).layout("base", &base).fails(1);
+    let (endpoint, collected) = collector(TAKEN);
+    let mut command = kiln.command(&["history", "trace", "--otlp", &endpoint]);
+    let output = command.env("OTEL_EXPORTER_OTLP_HEADERS", "x-key=abc").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (head, body) = collected.join().unwrap();
+    assert!(head.starts_with("POST /v1/traces HTTP/1.1\r\n"), "{head}");
+    for header in ["content-type: application/json", "x-key: abc"] {
+        assert!(head.to_lowercase().contains(header), "{head}");
+    }
+    let request: Value = serde_json::from_slice(&body).unwrap();
+    let resource = &request["resourceSpans"][0];
+    let service = &resource["resource"]["attributes"];
+    assert!(service.to_string().contains("\"kiln\""), "{service}");
+    let spans = resource["scopeSpans"][0]["spans"].as_array().unwrap();
+    let named = |part: &str| {
+        spans.iter().find(|span| span["name"].as_str().unwrap().contains(part)).unwrap()
+    };
+    let (build, one, failed) = (named("build context"), named("echo one"), named("exit 7"));
+    let nanos = |span: &Value, name: &str| span[name].as_str().unwrap().parse::<u64>().unwrap();
+    for span in spans {
+        assert_eq!(span["traceId"], build["traceId"]);
+        assert!(nanos(span, "startTimeUnixNano") >= nanos(build, "startTimeUnixNano"), "{span}");
+        assert!(nanos(span, "endTimeUnixNano") <= nanos(build, "endTimeUnixNano"), "{span}");
+    }
+    assert_eq!(one["parentSpanId"], build["spanId"]);
+    assert_eq!(failed["links"][0]["spanId"], one["spanId"]);
+    assert_eq!((&failed["status"]["code"], &build["status"]["code"]), (&2.into(), &2.into()));
+    let key =
+        one["attributes"].as_array().unwrap().iter().find(|one| one["key"] == "kiln.step.key");
+    assert_eq!(key.unwrap()["value"]["stringValue"].as_str().unwrap().len(), 64);
+    // The same as a file; ids are those of the build.
+    let file = json(&kiln, &["history", "trace", "--format", "otlp"]);
+    assert_eq!(file, request);
+
+    let (endpoint, collected) = collector(REFUSED);
+    let (_, error, code) = call(&kiln, &["history", "trace", "--otlp", &endpoint]);
+    collected.join().unwrap();
+    assert!(error.contains("could not be sent") && error.contains("400"), "{error}");
+    assert_eq!(code, Some(5), "{error}");
+}

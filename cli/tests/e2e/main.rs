@@ -13,6 +13,7 @@ mod contexts;
 mod emulators;
 mod exchange;
 mod fetching;
+mod graph;
 mod history;
 mod identical;
 mod include;

@@ -6,6 +6,7 @@ mod definition;
 mod epoch;
 mod expected;
 mod fetched;
+mod graph;
 mod joined;
 mod missing;
 mod outputs;
@@ -24,6 +25,7 @@ use kiln_ir::OpId;
 use kiln_solver::{Cancel, Event, Limits, Narrator, Report, Request, SolveError, solve};
 
 pub use ask::{Answer, Question};
+pub use graph::{PlannedBuild, PlannedStep};
 pub use plan::{Bases, PlanRequest, check_only, plan_only};
 pub use request::{
     BuildContext, BuildRequest, Definition, DockerfileSource, Parameters, SandboxLimits,

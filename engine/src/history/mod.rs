@@ -5,8 +5,10 @@
 //! past build is a fold over it. Absent: rendering, and anything that a build depends on.
 
 mod archive;
+mod contents;
 mod critical;
 mod line;
+mod otlp;
 mod past;
 mod reader;
 mod recorder;
@@ -22,11 +24,14 @@ use kiln_grammar::nearest;
 use kiln_ir::Vertex;
 use kiln_solver::Event;
 
+pub use contents::{LayerContents, LayerFile};
 pub use kiln_cache::{BuildLimits, BuildRow, BuildState, BuildStatus, ListedBuild};
 pub use line::{Asked, End, How, Origin, RecordedError, RecordedFault, RecordedImage};
+pub use otlp::otlp;
 pub use past::{PastBuild, PastTask, TaskState};
 pub use reader::Extent;
 pub(crate) use recorder::Recorder;
+pub(crate) use told::build_name;
 
 use self::past::Fold;
 use crate::{Engine, EngineError};
@@ -76,7 +81,12 @@ impl Engine {
             let back: Option<usize> = if back.is_empty() { Some(1) } else { back.parse().ok() };
             let found = back.and_then(|back| builds.get(back).cloned());
             let count = builds.len();
-            return found.ok_or_else(|| absent(Some(format!("{count} builds are recorded"))));
+            let recorded = match count {
+                0 => "no build is recorded yet".to_owned(),
+                1 => "one build is recorded: `^0`".to_owned(),
+                _ => format!("{count} builds are recorded: `^0` is the latest"),
+            };
+            return found.ok_or_else(|| absent(Some(recorded)));
         }
         let mut meant = builds.iter().filter(|build| build.id.starts_with(reference));
         match (meant.next(), meant.next()) {

@@ -21,7 +21,7 @@ const MAX_TEXT_CHARS: usize = 10_000;
 
 /// What people call a build, as buildx has it: the context's name, the Dockerfile's where it is another than usual,
 /// and the target.
-pub(super) fn build_name(request: &BuildRequest) -> String {
+pub(crate) fn build_name(request: &BuildRequest) -> String {
     let parameters = &request.parameters;
     if let Some(name) = parameters.build_args.get(NAME_ARGUMENT).filter(|name| !name.is_empty()) {
         return cut(name);

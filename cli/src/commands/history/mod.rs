@@ -4,6 +4,7 @@ mod inspect;
 mod json;
 mod list;
 mod logs;
+mod trace;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read};
@@ -26,6 +27,7 @@ pub(super) fn history(place: &Place, arguments: HistoryArgs) -> Result<(), Failu
         History::Ls(ls) => list::ls(&engine, &ls),
         History::Inspect(inspect) => show(&engine, &inspect),
         History::Logs(logs) => logs::logs(&engine, &logs),
+        History::Trace(trace) => trace::trace(&engine, &trace),
         History::Rm(rm) => remove(&engine, &rm),
         History::Export(export) => write(&engine, &export),
         History::Import(import) => read(&engine, &import),
@@ -44,7 +46,7 @@ fn show(engine: &Engine, arguments: &HistoryInspectArgs) -> Result<(), Failure> 
 }
 
 /// Tells on standard error what a record lacks.
-pub(super) fn warn(past: &PastBuild, state: &BuildState) {
+pub(in crate::commands) fn warn(past: &PastBuild, state: &BuildState) {
     match (&past.extent, state) {
         (Extent::Whole, _) => {}
         (Extent::Cut, BuildState::Running) => note("note", "the build is running"),
