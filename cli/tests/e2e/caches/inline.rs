@@ -89,3 +89,22 @@ fn config_of(bed: &Bed, machine: &str) -> Value {
     config["config"] = config["Config"].take();
     config
 }
+
+#[test]
+fn an_image_for_several_platforms_has_a_cache_for_each() {
+    let Some(bed) = Bed::new() else { return };
+    let context = bed
+        .work
+        .context("platforms", "FROM scratch\nCOPY file /\nARG TARGETARCH\nWORKDIR /$TARGETARCH\n");
+    bed.work.write("platforms/file", "x\n");
+    let layout = bed.work.path("layout");
+    let build = |machine: &str| {
+        let build = bed.machine(machine).build(&context).at_epoch();
+        build.arg("--platform=linux/amd64,linux/arm64").tag("app").arg("--cache-to=type=inline")
+    };
+    let steps = build("a").into_layout(&layout).run();
+    assert_eq!(steps.ran().len(), steps.count());
+    let from = format!("--cache-from=type=local,src={},tag=latest", layout.display());
+    assert_eq!(build("b").arg(from).run().ran(), Vec::<&str>::new());
+    assert_eq!(bed.machine("b").digest("app"), bed.machine("a").digest("app"));
+}

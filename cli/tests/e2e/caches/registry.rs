@@ -1,6 +1,9 @@
 //! Debian's registry as the way between two machines.
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use kiln_testkit::{Answer, Asked, Server};
 
 use super::super::support::have;
 use super::super::support::servers::Registry;
@@ -48,4 +51,37 @@ fn a_registry_that_is_down_is_a_warning() {
     assert!(warnings[0].contains("is not used: "), "{warnings:?}");
     assert!(warnings[1].contains("the cache is not exported to"), "{warnings:?}");
     bed.build("a").arg(format!("{to},ignore-error=false")).fails(5);
+}
+
+/// A registry that takes all it is sent and says under `/uploads` whether it was sent anything.
+fn taking() -> Server {
+    let uploads = AtomicUsize::new(0);
+    Server::start(move |asked: &Asked| match asked.method.as_str() {
+        "GET" if asked.target == "/uploads" => {
+            Answer::status(if uploads.load(Ordering::SeqCst) > 0 { 200 } else { 404 })
+        }
+        "GET" | "HEAD" => Answer::status(404),
+        "POST" => Answer::status(202).header("Location", "/v2/cache/blobs/uploads/1"),
+        _ => {
+            uploads.fetch_add(1, Ordering::SeqCst);
+            Answer::status(201)
+        }
+    })
+}
+
+#[test]
+fn a_layer_is_sent_while_the_next_step_runs() {
+    let Some(bed) = Bed::new() else { return };
+    for mode in ["min", "max"] {
+        let server = taking();
+        let host = server.host();
+        // The second step ends when something of the first has arrived, and gives up after a while.
+        let text = format!(
+            "FROM base\nRUN echo one > /one\nRUN n=0; until wget -q -O /got http://{host}/uploads; \
+             do n=$((n + 1)); [ $n -lt 300 ] || exit 9; sleep 0.1; done; rm /got\n"
+        );
+        bed.work.context("context", &text);
+        let to = format!("--cache-to=type=registry,ref={host}/cache:latest,mode={mode}");
+        bed.run("a", &[&to, "--no-cache"]);
+    }
 }
