@@ -13,12 +13,14 @@
 //! | `builds/<id>/` | what is kept of each build; see [`builds`] |
 //! | `contexts/` | what is remembered of build contexts' files, one file each |
 //! | `locks/` | files that are locked, and hold nothing |
+//! | `ballast` | space for a collection on a full disk; see [`ballast`] |
 //!
 //! Invariants: a file or directory outside `staging/`, `mounts/`, `git/` and `builds/` appears under its name
 //! whole, by rename; a row is written after what it points to; no row of another boot is believed unless
 //! it was marked durable ([`durable`]). Any number of processes and threads may use one store at once, on
 //! one machine and a local filesystem. Absent: when anything runs, and what any of it means.
 
+mod ballast;
 mod blobs;
 mod builds;
 pub mod check;
@@ -88,6 +90,7 @@ impl Store {
         let claims = Arc::new(Claims::open(&at("locks/gc"), lease.dir())?);
         let mut store = Self { root, db, lease, claims, sweeper: None };
         store.ensure_layout()?;
+        store.take_ballast();
         let mut rubbish = lease::dead(&store.root.join("staging"))?;
         store.settle(&mut rubbish)?;
         store.sweeper = lease::delete_in_background(rubbish);

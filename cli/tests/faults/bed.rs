@@ -90,6 +90,14 @@ impl Bed {
         self.left_nothing();
     }
 
+    /// That `kiln system check` finds nothing wrong with the store.
+    pub(crate) fn is_sound(&self) {
+        let output = self.kiln(&["system", "check"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}{told}");
+    }
+
     /// That there is no mount and no process of this store's, nothing in its staging directory after it
     /// was opened once more, and no layer or blob that is not whole.
     pub(crate) fn left_nothing(&self) {

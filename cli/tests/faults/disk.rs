@@ -1,11 +1,14 @@
 //! A disk that is full: a small tmpfs as the store, which then gets more space.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::bed::{BASE, Bed};
 
+/// Sizes of the disk that a whole build is tried on.
+const POINTS: usize = 66;
 /// Of the small store. SQLite's files and a busybox need about half of it.
 const SMALL_BYTES: usize = 8 << 20;
 
@@ -17,9 +20,13 @@ struct Small {
 
 impl Small {
     fn new() -> Option<Self> {
+        Self::of(SMALL_BYTES)
+    }
+
+    fn of(bytes: usize) -> Option<Self> {
         let bed = Bed::new()?;
         let small = Self { store: bed.path("store"), bed };
-        let made = small.mount(&["-t", "tmpfs", "-o", &format!("size={SMALL_BYTES}"), "tmpfs"]);
+        let made = small.mount(&["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]);
         assert!(made, "a tmpfs can be mounted");
         Some(small)
     }
@@ -126,5 +133,68 @@ fn full_from_the_start() {
     assert_eq!(said.code, Some(6), "{}", said.stderr);
     assert!(said.stderr.contains("the disk is full; free some space"), "{}", said.stderr);
     fs::remove_file(small.store.join("other")).unwrap();
+    small.works_with_more_space(&dockerfile);
+}
+
+/// What is written on a filesystem, in bytes.
+fn used(path: &Path) -> usize {
+    let fs = nix::sys::statvfs::statvfs(path).unwrap();
+    usize::try_from((fs.blocks() - fs.blocks_free()) * fs.fragment_size()).unwrap()
+}
+
+/// Each point of a build, as far as it is one where something is written.
+#[test]
+fn full_at_any_point() {
+    let Some(roomy) = Small::of(400 << 20) else { return };
+    let dockerfile = format!(
+        "{BASE}RUN mkdir /d; for i in $(seq 300); do echo $i > /d/$i; done\nCOPY noise /\n\
+         FROM scratch\nCOPY --from=0 /d /d\nCOPY --from=0 /noise /noise\nWORKDIR /home\n"
+    );
+    let more = ["--build-arg=SOURCE_DATE_EPOCH=1", "--iidfile", "iid"];
+    let build = |small: &Small| {
+        small.bed.write("ctx/noise", noise(300_000));
+        small.bed.build(&dockerfile, &more)
+    };
+    assert_eq!(build(&roomy).code, Some(0));
+    roomy.bed.left_nothing();
+    // A build needs more for a while than it leaves.
+    let (needed, expected) = (used(&roomy.store), fs::read(roomy.bed.path("iid")).unwrap());
+    let mut full = 0;
+    for point in 0..POINTS {
+        let small = Small::of(needed * (point + 1) * 3 / (POINTS * 2)).unwrap();
+        let said = build(&small);
+        if said.code != Some(0) {
+            full += 1;
+            assert!(said.stderr.contains("the disk is full"), "{point}: {}", said.stderr);
+        }
+        assert!(small.mount(&["-o", "remount,size=400m"]));
+        small.bed.left_nothing();
+        assert_eq!(build(&small).stderr, "", "{point}");
+        assert_eq!(fs::read(small.bed.path("iid")).unwrap(), expected, "{point}");
+        small.bed.left_nothing();
+        small.bed.is_sound();
+    }
+    eprintln!("the disk was full in {full} of {POINTS} builds");
+    assert!(full >= POINTS / 2 && full < POINTS, "{full} builds found the disk full");
+}
+
+/// Whoever prunes does so because there is no space.
+#[test]
+fn full_before_a_prune() {
+    let Some(small) = Small::new() else { return };
+    let dockerfile = format!("{BASE}RUN head -c 200000 /dev/zero > /zero\n");
+    assert_eq!(small.bed.build(&dockerfile, &["-o", "type=cacheonly"]).code, Some(0));
+    small.bed.left_nothing();
+    let filler = small.store.join("filler");
+    let mut file = fs::File::create(&filler).unwrap();
+    for block in [64 << 10, 4096, 1] {
+        while file.write_all(&vec![1; block]).is_ok() {}
+    }
+    let said = small.bed.run(&["builder", "prune", "--all", "--force"]);
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
+    let layers = super::bed::names(&small.store.join("layers"));
+    assert_eq!(layers, Vec::<String>::new(), "layers stay");
+    drop(file);
+    fs::remove_file(filler).unwrap();
     small.works_with_more_space(&dockerfile);
 }

@@ -1,4 +1,4 @@
-//! `kill -9` in the middle of a command and of the commit of its layer.
+//! `kill -9` in the middle of a command, of the commit of its layer, and anywhere in a build.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Child;
@@ -9,6 +9,8 @@ use super::bed::{BASE, Bed};
 
 /// Kills of each kind.
 const KILLS: u32 = 16;
+/// Kills of builds at moments that nobody chose.
+const ANYWHERE: u32 = 152;
 /// Only fills the cache: the build ends with the last commit.
 const NO_IMAGE: [&str; 2] = ["-o", "type=cacheonly"];
 
@@ -81,4 +83,52 @@ fn killed_in_the_middle_of_a_commit() {
 #[test]
 fn killed_in_the_middle_of_an_export() {
     killed_after_the_command(500, &[]);
+}
+
+/// Some of it is there from the builds before, some of it is new in each round.
+const DOCKERFILE: &str = "RUN echo always > /always\n\
+    ARG ROUND\n\
+    RUN --mount=type=cache,target=/cache echo $ROUND > /cache/round; mkdir /d; \
+    for i in $(seq 60); do echo $i $ROUND > /d/$i; done\n\
+    RUN rm -r /d/1*; mv /always /moved\n\
+    FROM scratch\nCOPY --from=0 /d /d\nCOPY --from=0 /moved /\n";
+
+#[test]
+fn killed_anywhere() {
+    let Some(bed) = Bed::new() else { return };
+    bed.write("ctx/Dockerfile", format!("{BASE}{DOCKERFILE}"));
+    let build = |store: &str, round: u32| {
+        let round = format!("--build-arg=ROUND={round}");
+        let fixed = ["build", "--progress=quiet", "--build-arg=SOURCE_DATE_EPOCH=1", "-t", "app"];
+        let mut command = bed.kiln(&fixed);
+        command.args([&round, "--iidfile", "iid", "ctx"]).env("KILN_ROOT", bed.path(store));
+        command
+    };
+    let id = |store, round| {
+        let output = build(store, round).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        std::fs::read_to_string(bed.path("iid")).unwrap()
+    };
+    id("store", ANYWHERE);
+    let begun = Instant::now();
+    id("store", ANYWHERE + 1);
+    let usual = begun.elapsed();
+    let (mut state, mut alive) = (0x9e37_79b9_u32, 0);
+    for round in 0..ANYWHERE {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let mut child = build("store", round).spawn().unwrap();
+        sleep(usual.mul_f64(f64::from(state) / f64::from(u32::MAX)));
+        alive += u32::from(child.try_wait().unwrap().is_none());
+        // SIGKILL, which nothing can prepare for.
+        let _ended = child.kill();
+        child.wait().unwrap();
+        bed.left_nothing();
+    }
+    eprintln!("{alive} of {ANYWHERE} builds were killed in the {usual:?} that they take");
+    assert!(alive >= ANYWHERE / 3, "only {alive} builds were killed before their end");
+    for round in [0, ANYWHERE / 2, ANYWHERE - 1] {
+        assert_eq!(id("store", round), id("other", round), "round {round}");
+    }
+    bed.is_sound();
+    bed.is_whole();
 }

@@ -67,19 +67,17 @@ pub(super) fn sweep(
     let (images, others): (Vec<_>, Vec<_>) = chosen.iter().partition(is_image);
     for batch in images.chunks(BATCH).chain(others.chunks(BATCH)) {
         result = sweep.batch(batch);
+        // Some of what this very collection frees.
+        if result.as_ref().is_err_and(CacheError::is_disk_full) && store.drop_ballast()? {
+            result = sweep.batch(batch);
+        }
         images_went |= batch.iter().any(is_image);
+        result = result.and(sweep.empty_bins());
         if result.is_err() {
             break;
         }
     }
-    for bin in &sweep.bins {
-        let removed = if bin.is_dir() {
-            remove_tree(bin)
-        } else {
-            std::fs::remove_file(bin).map_err(CacheError::io("delete", bin))
-        };
-        result = result.and(removed);
-    }
+    store.take_ballast();
     if images_went {
         store.refresh_index()?;
     }
@@ -114,6 +112,20 @@ impl Sweep<'_> {
             self.collected.entries.push(item.entry.clone());
         }
         Ok(())
+    }
+
+    /// Deletes what was renamed; all of it that can be.
+    fn empty_bins(&mut self) -> Result<(), CacheError> {
+        let mut result = Ok(());
+        for bin in self.bins.drain(..) {
+            let removed = if bin.is_dir() {
+                remove_tree(&bin)
+            } else {
+                std::fs::remove_file(&bin).map_err(CacheError::io("delete", &bin))
+            };
+            result = result.and(removed);
+        }
+        result
     }
 
     /// Sees to it that of all images in the table it is known what they reach.

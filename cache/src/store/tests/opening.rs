@@ -11,6 +11,7 @@ fn a_store_is_made_for_its_owner_alone() {
     assert_eq!(
         listing(store.root()),
         [
+            "ballast",
             "builds",
             "kiln.db",
             "kiln.db-shm",
