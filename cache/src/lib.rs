@@ -3,6 +3,7 @@
 //! An action's [`CacheKey`] is derived from what it does and the digests of exactly what it reads; a
 //! [`Record`] holds what it gave. Nothing here schedules anything or starts a process.
 
+pub mod account;
 pub mod context;
 pub mod copy;
 mod error;
@@ -24,7 +25,8 @@ pub use portable::{
 };
 pub use record::{BlobRef, LayerRef, Record, RecordStore, Snapshot};
 pub use store::{
-    ActionLock, BlobWriter, BuildFile, BuildLimits, BuildRow, BuildState, BuildStatus,
-    CacheMountGuard, CacheMountSpec, DiskStore, ImageRow, ListedBuild, MemStore, RemoteRow,
-    RepositoryGuard, Store, StoredBlob, check, gc, is_build_id,
+    AccountRow, ActionLock, BlobWriter, BuildFile, BuildLimits, BuildRow, BuildState, BuildStatus,
+    CacheMountGuard, CacheMountSpec, DiskStore, Gone, ImageRow, ListedBuild, MemStore, Missed,
+    RemoteRow, RepositoryGuard, Seal, Store, StoredBlob, Trace, check, gc, is_build_id,
+    made_now_ms,
 };

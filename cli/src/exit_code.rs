@@ -10,6 +10,7 @@
 //! | 5 | `Network` | a registry could not be reached, refused, or answered with nonsense |
 //! | 6 | `Store` | the store or another place to write to failed: a full disk, say |
 //! | 7 | `Sandbox` | this machine does not let Kiln make a sandbox |
+//! | 8 | `NotCached` | under `--require-cached` a step would have run |
 //! | 130 | `Interrupted` | stopped by Ctrl-C or a request to terminate |
 //!
 //! 101 (a defect of Kiln's) and codes above 128 (killed by a signal) are the system's own.
@@ -36,13 +37,15 @@ pub enum ExitCode {
     Store = 6,
     /// This machine does not let Kiln make a sandbox.
     Sandbox = 7,
+    /// Under `--require-cached` a step would have run.
+    NotCached = 8,
     /// Stopped by Ctrl-C or a request to terminate.
     Interrupted = 130,
 }
 
 impl ExitCode {
     /// All codes, lowest first.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Success,
         Self::StepFailed,
         Self::Usage,
@@ -51,6 +54,7 @@ impl ExitCode {
         Self::Network,
         Self::Store,
         Self::Sandbox,
+        Self::NotCached,
         Self::Interrupted,
     ];
 
@@ -74,6 +78,7 @@ impl ExitCode {
             Self::Network => "a registry could not be reached or refused",
             Self::Store => "the store or the disk failed",
             Self::Sandbox => "this machine does not let Kiln make a sandbox",
+            Self::NotCached => "under --require-cached a step would have run",
             Self::Interrupted => "interrupted",
         }
     }

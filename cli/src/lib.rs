@@ -2,7 +2,7 @@
 //!
 //! Decides nothing about builds: [`args`] is plain data about what was asked for, [`render`] folds
 //! over the events of what happens, [`answers`] and [`planned`] show what Dockerfiles are and come to, [`graph`] and
-//! [`trace`] show builds that are over, and
+//! [`trace`] show builds that are over, [`why`] says why steps ran, and
 //! [`exit_code`] says how it ended. `main.rs` joins them with the engine.
 
 #![forbid(unsafe_code)]
@@ -14,3 +14,4 @@ pub mod graph;
 pub mod planned;
 pub mod render;
 pub mod trace;
+pub mod why;

@@ -14,6 +14,7 @@ use kiln_image::layer::LayerError;
 use kiln_registry::RegistryError;
 use kiln_solver::StepError;
 
+use crate::explain::Explanation;
 use crate::remote::RemoteError;
 use crate::runner::Failed;
 
@@ -248,6 +249,16 @@ pub enum EngineError {
         /// Why.
         reason: String,
     },
+    /// A build has no step of a name, or several.
+    #[error("{} `{reference}`", if *several { "several steps of the build are meant by" } else { "the build has no step" })]
+    NoStep {
+        /// What was asked for.
+        reference: String,
+        /// Whether several are meant.
+        several: bool,
+        /// What may be meant.
+        hints: Vec<String>,
+    },
     /// What is kept of a build cannot be read.
     #[error("the record of the build `{id}` cannot be read: {reason}")]
     BuildRecord {
@@ -256,6 +267,12 @@ pub enum EngineError {
         /// Why.
         reason: String,
     },
+    /// A step would run, and none may.
+    #[error("it is not cached")]
+    NotCached,
+    /// Steps of the build would run, and none may; see [`Explanation::causes`].
+    #[error("{} of the build would run, and only cached results may be used", if .0.causes().len() == 1 { "a step" } else { "steps" })]
+    WouldRun(Box<Explanation>),
     /// The caller cancelled.
     #[error("cancelled")]
     Cancelled,
@@ -340,6 +357,8 @@ pub enum ErrorKind {
     Store,
     /// The sandbox could not be made on this machine.
     Sandbox,
+    /// A step would have run, and none was to.
+    NotCached,
     /// The caller cancelled.
     Interrupted,
 }
@@ -357,6 +376,7 @@ impl EngineError {
             | Self::Trace { .. }
             | Self::Unsupported { .. } => ErrorKind::Usage,
             Self::Dockerfile(_) => ErrorKind::Dockerfile,
+            Self::NotCached | Self::WouldRun(_) => ErrorKind::NotCached,
             Self::Command { .. } | Self::Archive { .. } | Self::NoSource { .. } => ErrorKind::Step,
             Self::ReadFile { source, .. } if is_absent(source) => ErrorKind::NotFound,
             Self::Secret { .. }
@@ -366,6 +386,7 @@ impl EngineError {
             | Self::NoImage { .. }
             | Self::NoBuild { .. }
             | Self::NoCache { .. }
+            | Self::NoStep { .. }
             | Self::Image { .. } => ErrorKind::NotFound,
             Self::LostLayer { .. } => ErrorKind::Network,
             Self::CacheExport { source, .. } => source.kind(),

@@ -7,6 +7,7 @@ mod build;
 mod devices;
 mod engine;
 mod error;
+mod explain;
 mod export;
 pub mod history;
 mod images;
@@ -28,9 +29,13 @@ pub use build::{
 pub use devices::DeviceSettings;
 pub use engine::{Engine, EngineConfig};
 pub use error::{EngineError, ErrorKind, FailedStep, Faulty, MissingImage, Place};
+pub use explain::{
+    Distinction, ExplainedStep, Explanation, Nearest, ReadCause, Reason, StepOutcome,
+};
 pub use export::{Destination, Output, PlatformSplit};
 pub use images::{InspectedImage, ListedImage};
-pub use kiln_cache::{check, gc};
+pub use kiln_cache::account::{Change, Changed, How, Shown};
+pub use kiln_cache::{CacheKey, Gone, check, gc};
 pub use kiln_executor::{Resource, ResourceLimit, helper_main, userns};
 pub use kiln_frontend::{Entitlement, RunOptions};
 pub use kiln_image::layer::{Compression, PackOptions};

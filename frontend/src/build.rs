@@ -131,8 +131,12 @@ impl Builder {
             return StageState::on_stage(base);
         }
         let name = format!("FROM {}", stage.base_text);
-        let name = if stage.base == Reference::Scratch { name } else { numbers.next(&name, None) };
-        let label = self.label(name, stage.from, stage.base_span(), given);
+        let step = if stage.base == Reference::Scratch {
+            numbers.unnumbered(name)
+        } else {
+            numbers.next(&name, None)
+        };
+        let label = self.label(step, stage.from, stage.base_span(), given);
         let image = match &stage.base {
             Reference::Image(reference) => given.facts.get(reference, &stage.platform),
             Reference::Scratch
@@ -171,8 +175,8 @@ impl Builder {
             let instruction = &command.instruction;
             let span = command.trigger_of.unwrap_or(instruction.span);
             let target = state.environment.get("TARGETPLATFORM");
-            let name = numbers.next(&one_line(instruction), target);
-            let label = self.label(name, instruction, span, given);
+            let numbered = numbers.next(&one_line(instruction), target);
+            let label = self.label(numbered, instruction, span, given);
             let mut inputs = vec![match step.ground {
                 Ground::Stage => state.root,
                 Ground::Scratch => self.scratch(),
@@ -193,13 +197,14 @@ impl Builder {
 
     fn label(
         &mut self,
-        name: String,
+        step: Step,
         instruction: &Instruction,
         span: Span,
         given: &Given<'_>,
     ) -> Label {
+        let Step { name, stage, number } = step;
         let line = given.lines.line(span.start);
-        let entry = SourceEntry { span, line, text: instruction.text.clone() };
+        let entry = SourceEntry { span, line, text: instruction.text.clone(), stage, number };
         let origin = self.sources.add(entry);
         Label { name, origin, ignore_cache: given.options.no_cache }
     }
@@ -343,6 +348,8 @@ struct Numbers {
     /// Where the stage is built, if that is to be said.
     platform: Option<Platform>,
     stage: String,
+    /// The stage's name or index, with where it is built.
+    identity: String,
     done: usize,
     total: usize,
 }
@@ -370,20 +377,41 @@ impl Numbers {
             StepNames::Plain => None,
             StepNames::ByPlatform => Some(stage.platform.clone()),
         };
-        Self { platform, stage: name, done: 0, total: steps.count() + usize::from(has_base) }
+        let identity = match &stage.name {
+            Some(name) => format!("{name} {}", stage.platform),
+            None => format!("{index} {}", stage.platform),
+        };
+        let total = steps.count() + usize::from(has_base);
+        Self { platform, stage: name, identity, done: 0, total }
     }
 
-    /// The name of the next step; `target` is the stage's `TARGETPLATFORM`, where it declares that.
-    fn next(&mut self, text: &str, target: Option<&str>) -> String {
+    /// A step that is not counted.
+    fn unnumbered(&self, name: String) -> Step {
+        Step { name, stage: self.identity.clone(), number: self.done }
+    }
+
+    /// The next step; `target` is the stage's `TARGETPLATFORM`, where it declares that.
+    fn next(&mut self, text: &str, target: Option<&str>) -> Step {
         if self.done == self.total {
-            return text.to_owned();
+            return self.unnumbered(text.to_owned());
         }
         self.done += 1;
         let width = self.total.to_string().len();
         let platform =
             self.platform.as_ref().map(|here| platforms(here, target) + " ").unwrap_or_default();
-        format!("[{platform}{}{:>width$}/{}] {text}", self.stage, self.done, self.total)
+        let name = format!("[{platform}{}{:>width$}/{}] {text}", self.stage, self.done, self.total);
+        self.unnumbered(name)
     }
+}
+
+/// A step by its place in its stage.
+struct Step {
+    /// What people see: `[build 2/5] RUN make`.
+    name: String,
+    /// See [`SourceEntry::stage`].
+    stage: String,
+    /// See [`SourceEntry::number`].
+    number: usize,
 }
 
 /// Where a stage is built and, where that differs, for what: `linux/amd64->arm64`.

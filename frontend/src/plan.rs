@@ -60,6 +60,11 @@ pub struct SourceEntry {
     pub line: usize,
     /// The instruction on one line.
     pub text: String,
+    /// The stage it is in, by its name or else its index, with the platform that it is built on: the same in
+    /// every build of the file, as long as the stage keeps its name or place.
+    pub stage: String,
+    /// Which step of the stage it is, from 1; 0 for what comes before the first.
+    pub number: usize,
 }
 
 impl SourceMap {

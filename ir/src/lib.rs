@@ -6,10 +6,12 @@
 mod digest;
 mod graph;
 mod hash;
+mod identity;
 mod op;
 mod path;
 mod pattern;
 mod source;
+mod walk;
 
 pub use digest::{Digest, DigestError};
 pub use graph::{Graph, GraphBuilder, OpId, Origin, Vertex, VertexMeta};
@@ -21,3 +23,4 @@ pub use op::{
 pub use path::{GuestPath, GuestPathError};
 pub use pattern::{PatternError, PatternSet, Verdict, read_ignore_file};
 pub use source::{GitSource, HttpSource, ImageSource, LocalSource, SourceOp};
+pub use walk::{Label, Value, Walk};

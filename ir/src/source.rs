@@ -5,7 +5,7 @@
 //! that read them. Absent: credentials, which are looked up by the host when they are needed and are no part
 //! of any identity.
 
-use crate::{ContentHash, ContentHasher, GuestPath};
+use crate::GuestPath;
 
 /// Content from outside the graph.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -101,59 +101,10 @@ fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-impl ContentHash for SourceOp {
-    fn content_hash(&self, h: &mut ContentHasher) {
-        match self {
-            Self::Scratch => h.u64(0),
-            Self::Image(image) => {
-                h.u64(1);
-                h.value(&image.manifest);
-            }
-            Self::Local(local) => {
-                h.u64(2);
-                h.value(&local.name);
-            }
-            Self::Http(http) => {
-                h.u64(3);
-                h.value(http);
-            }
-            Self::Git(git) => {
-                h.u64(4);
-                h.value(git);
-            }
-        }
-    }
-}
-
-impl ContentHash for HttpSource {
-    fn content_hash(&self, h: &mut ContentHasher) {
-        // Without `..`: a new field must be put in or left out on purpose.
-        let Self { url, checksum, filename, mode, uid, gid } = self;
-        h.value(checksum);
-        if checksum.is_none() {
-            h.value(url);
-        }
-        h.value(filename);
-        h.value([*mode, *uid, *gid].as_slice());
-    }
-}
-
-impl ContentHash for GitSource {
-    fn content_hash(&self, h: &mut ContentHasher) {
-        // The remote counts also beside a commit: submodules may be named relative to it.
-        let Self { remote, reference, checksum, subdir, keep_git_dir, submodules } = self;
-        h.value(remote);
-        h.value(reference);
-        h.value(checksum);
-        h.value(subdir);
-        h.value(keep_git_dir);
-        h.value(submodules);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ContentHash as _;
 
     fn git(reference: Option<&str>) -> GitSource {
         GitSource {

@@ -23,6 +23,6 @@ pub use error::{Failure, SolveError, StepError};
 pub use event::{Event, EventKind, Stream, TaskId, Unit};
 pub use narrator::Narrator;
 pub use report::Report;
-pub use runner::Runner;
+pub use runner::{Found, Lookup, Runner};
 pub use schedule::{AfterFailure, OpState, Outcome, Schedule};
 pub use solve::{Limits, Request, solve};

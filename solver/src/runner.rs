@@ -2,10 +2,40 @@
 
 use std::error::Error;
 
-use kiln_cache::Record;
-use kiln_ir::{Digest, Vertex};
+use kiln_cache::{CacheKey, Record};
+use kiln_ir::{Digest, OpId, Vertex};
 
 use crate::{Cancel, Report};
+
+/// What came of looking a vertex's result up.
+#[derive(Debug, Clone, Copy)]
+pub struct Lookup<'a, V> {
+    /// Which vertex it is.
+    pub id: OpId,
+    /// What it does.
+    pub vertex: &'a Vertex,
+    /// The results of the vertex's inputs.
+    pub inputs: &'a [V],
+    /// What the vertex reads of them, as [`kiln_cache::key::derive`] takes it.
+    pub digests: &'a [Digest],
+    /// The key that was looked up.
+    pub key: CacheKey,
+    /// What was found.
+    pub found: Found,
+}
+
+/// What a lookup found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// A result, which is taken.
+    Result,
+    /// No record.
+    Nothing,
+    /// A record whose content is gone.
+    Husk,
+    /// Nothing was looked up: the vertex is to run in any case.
+    PassedOver,
+}
 
 /// Does what ops say. Called from several threads at once.
 ///
@@ -38,6 +68,16 @@ pub trait Runner: Sync {
         inputs: &[Self::Value],
         record: &Record,
     ) -> Result<Option<Self::Value>, Self::Error>;
+
+    /// Takes note of what a lookup came to. Called once for each vertex whose result is recorded, before it is
+    /// run if it is to run.
+    ///
+    /// # Errors
+    /// When the vertex must not run; it counts as failed.
+    fn looked_up(&self, lookup: &Lookup<'_, Self::Value>) -> Result<(), Self::Error> {
+        let _ = lookup;
+        Ok(())
+    }
 
     /// Does the work: the result, and what to record of it (nothing for ops that are not recorded).
     /// Comes back soon after `cancel` fires, with whatever error.

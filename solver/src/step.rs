@@ -3,7 +3,7 @@
 use kiln_cache::{CacheKey, Record, RecordStore, key};
 use kiln_ir::{OpId, Vertex};
 
-use crate::{Cancel, Report, Runner, StepError};
+use crate::{Cancel, Found, Lookup, Report, Runner, StepError};
 
 /// One vertex with all that is needed to do it.
 pub(crate) struct Step<'a, R: Runner> {
@@ -42,6 +42,9 @@ impl<R: Runner> Performed<R> {
     }
 }
 
+/// A recorded value, if there is one to take, and what the lookup found.
+type LookedUp<R> = (Option<<R as Runner>::Value>, Found);
+
 /// What steps work with.
 pub(crate) struct Ports<'a, R> {
     pub(crate) runner: &'a R,
@@ -76,16 +79,25 @@ impl<R: Runner> Ports<'_, R> {
             self.runner.input_digests(step.vertex, &step.inputs).map_err(StepError::Run)?;
         let key = key::derive(&step.vertex.op, &digests);
         performed.key = Some(key);
+        let note = |found| {
+            let Step { id, vertex, inputs, cancel: _ } = step;
+            let lookup = Lookup { id: *id, vertex, inputs, digests: &digests, key, found };
+            self.runner.looked_up(&lookup).map_err(StepError::Run)
+        };
         if step.vertex.meta.ignore_cache {
+            note(Found::PassedOver)?;
             return self.run(step, report, performed);
         }
-        if let Some(value) = self.look_up(step, &key, performed)? {
+        if let (Some(value), found) = self.look_up(step, &key, performed)? {
+            note(found)?;
             return Ok(Ending::Cached(value));
         }
         let cancelled = || step.cancel.is_cancelled();
         let _held = self.records.lock(&key, &cancelled).map_err(StepError::Lock)?;
         // Whoever held the lock may have done the work meanwhile.
-        if let Some(value) = self.look_up(step, &key, performed)? {
+        let (value, found) = self.look_up(step, &key, performed)?;
+        note(found)?;
+        if let Some(value) = value {
             return Ok(Ending::Cached(value));
         }
         self.run(step, report, performed)
@@ -96,16 +108,19 @@ impl<R: Runner> Ports<'_, R> {
         step: &Step<'_, R>,
         key: &CacheKey,
         performed: &mut Performed<R>,
-    ) -> Result<Option<R::Value>, StepError<R::Error>> {
+    ) -> Result<LookedUp<R>, StepError<R::Error>> {
         let Some(record) = self.records.get(key).map_err(StepError::Lookup)? else {
-            return Ok(None);
+            return Ok((None, Found::Nothing));
         };
         let restored =
             self.runner.restore(step.vertex, &step.inputs, &record).map_err(StepError::Run)?;
-        if restored.is_some() {
+        let found = if restored.is_some() {
             performed.record = Some(Box::new(record));
-        }
-        Ok(restored)
+            Found::Result
+        } else {
+            Found::Husk
+        };
+        Ok((restored, found))
     }
 
     fn run(

@@ -12,11 +12,11 @@ use kiln_ir::{
 
 use super::*;
 
-fn path(text: &str) -> GuestPath {
+pub(crate) fn path(text: &str) -> GuestPath {
     GuestPath::new(text).unwrap()
 }
 
-fn exec() -> ExecOp {
+pub(crate) fn exec() -> ExecOp {
     ExecOp {
         args: vec!["/bin/sh".to_owned(), "-c".to_owned(), "make".to_owned()],
         env: vec![("PATH".to_owned(), "/bin".to_owned()), ("CC".to_owned(), "cc".to_owned())],
@@ -38,23 +38,23 @@ fn exec() -> ExecOp {
     }
 }
 
-fn device(name: &str, required: bool) -> DeviceRequest {
+pub(crate) fn device(name: &str, required: bool) -> DeviceRequest {
     DeviceRequest { name: name.to_owned(), required }
 }
 
-fn host(name: &str, address: &str) -> (String, String) {
+pub(crate) fn host(name: &str, address: &str) -> (String, String) {
     (name.to_owned(), address.to_owned())
 }
 
-fn mount(kind: MountKind) -> Mount {
+pub(crate) fn mount(kind: MountKind) -> Mount {
     Mount { target: path("/mnt"), kind }
 }
 
-fn bind() -> MountKind {
+pub(crate) fn bind() -> MountKind {
     MountKind::Bind { input: 1, source: path("/out"), access: MountAccess::ReadOnly }
 }
 
-fn cache() -> MountKind {
+pub(crate) fn cache() -> MountKind {
     MountKind::Cache {
         id: "ccache".to_owned(),
         sharing: CacheSharing::Shared,
@@ -66,17 +66,17 @@ fn cache() -> MountKind {
     }
 }
 
-fn secret() -> MountKind {
+pub(crate) fn secret() -> MountKind {
     let usage = SecretUse { file: true, env: None, uid: 0, gid: 0, mode: 0o400 };
     MountKind::Secret { id: "token".to_owned(), usage, required: false }
 }
 
-fn ssh() -> MountKind {
+pub(crate) fn ssh() -> MountKind {
     let id = "default".to_owned();
     MountKind::Ssh { id, uid: 0, gid: 0, mode: 0o600, required: false }
 }
 
-fn copy() -> CopyOp {
+pub(crate) fn copy() -> CopyOp {
     CopyOp {
         input: 1,
         source: "/src/*.c".to_owned(),
@@ -93,11 +93,11 @@ fn copy() -> CopyOp {
     }
 }
 
-fn mkdir() -> FileAction {
+pub(crate) fn mkdir() -> FileAction {
     FileAction::Mkdir { path: path("/srv"), mode: 0o755, owner: None }
 }
 
-fn mkfile() -> FileAction {
+pub(crate) fn mkfile() -> FileAction {
     let content = b"hello\n".to_vec();
     FileAction::Mkfile { path: path("/hello"), mode: 0o644, owner: None, content }
 }
@@ -106,7 +106,7 @@ fn file(actions: Vec<FileAction>) -> Op {
     Op::File(FileOp { actions })
 }
 
-fn image() -> ImageSource {
+pub(crate) fn image() -> ImageSource {
     ImageSource {
         reference: "debian:13".to_owned(),
         manifest: format!("sha256:{}", "1".repeat(64)),
@@ -122,7 +122,7 @@ fn key(op: &Op) -> CacheKey {
     derive(op, &inputs())
 }
 
-fn changed<T: Clone>(base: &T, change: impl Fn(&mut T)) -> T {
+pub(crate) fn changed<T: Clone>(base: &T, change: impl Fn(&mut T)) -> T {
     let mut value = base.clone();
     change(&mut value);
     value

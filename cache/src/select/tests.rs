@@ -10,6 +10,7 @@ use super::fixture::{
     Files, Layers, copy, excluding, ignoring, meta, put_file, put_file_as, put_link,
 };
 use super::*;
+use crate::account::{self, Changed, Listing, changes};
 use crate::layer::LayerWriter;
 use crate::tree::Mtime;
 
@@ -360,54 +361,58 @@ enum Digests {
 }
 use Digests::{Move, Stay};
 
-type Change = (&'static str, Digests, fn(&Files));
+type Change = (&'static str, &'static [&'static str], fn(&Files));
 
-/// One change at a time to a context, and whether the digest of COPY dir moves.
+/// One change at a time to a context, and what COPY dir is told of it: where nothing is, the digest stays.
 const CHANGES: &[Change] = &[
-    ("content", Move, |files| files.write("dir/file", "dir/filE")),
-    ("length", Move, |files| files.write("dir/file", "more")),
-    ("a file's mode", Move, |files| files.mode("dir/file", 0o600)),
-    ("a set-id bit", Move, |files| files.mode("dir/file", 0o4644)),
-    ("a directory's mode", Move, |files| files.mode("dir/sub", 0o700)),
-    ("a new file", Move, |files| files.write("dir/new", "")),
-    ("a new directory", Move, |files| files.dir("dir/new")),
-    ("a name", Move, |files| fs::rename(files.path("dir/file"), files.path("dir/f")).unwrap()),
-    ("a place", Move, |files| {
+    ("content", &["dir/file Content"], |files| files.write("dir/file", "dir/filE")),
+    ("length", &["dir/file Content"], |files| files.write("dir/file", "more")),
+    ("a file's mode", &["dir/file Mode"], |files| files.mode("dir/file", 0o600)),
+    ("a set-id bit", &["dir/file Mode"], |files| files.mode("dir/file", 0o4644)),
+    ("a directory's mode", &["dir/sub Mode"], |files| files.mode("dir/sub", 0o700)),
+    ("a new file", &["dir/new Added"], |files| files.write("dir/new", "")),
+    ("a new directory", &["dir/new Added"], |files| files.dir("dir/new")),
+    ("a name", &["dir/f Added", "dir/file Removed"], |files| {
+        fs::rename(files.path("dir/file"), files.path("dir/f")).unwrap()
+    }),
+    ("a place", &["dir/file Removed", "dir/sub/file Added"], |files| {
         fs::rename(files.path("dir/file"), files.path("dir/sub/file")).unwrap()
     }),
-    ("a removal", Move, |files| fs::remove_file(files.path("dir/sub/x")).unwrap()),
-    ("a link's text", Move, |files| {
+    ("a removal", &["dir/sub/x Removed"], |files| {
+        fs::remove_file(files.path("dir/sub/x")).unwrap()
+    }),
+    ("a link's text", &["dir/link Target"], |files| {
         fs::remove_file(files.path("dir/link")).unwrap();
         files.symlink("dir/link", "sub");
     }),
-    ("a link in place of a file", Move, |files| {
+    ("a link in place of a file", &["dir/file Sort"], |files| {
         fs::remove_file(files.path("dir/file")).unwrap();
         files.symlink("dir/file", "file");
     }),
-    ("an attribute", Move, |files| {
+    ("an attribute", &["dir/file Attributes"], |files| {
         let flags = rustix::fs::XattrFlags::empty();
         rustix::fs::setxattr(files.path("dir/file"), "user.a", b"1", flags).unwrap();
     }),
-    ("one file under two names", Move, |files| {
+    ("one file under two names", &["dir/twin Links"], |files| {
         fs::remove_file(files.path("dir/twin")).unwrap();
         fs::hard_link(files.path("dir/file"), files.path("dir/twin")).unwrap();
     }),
-    ("modification times", Stay, |files| {
+    ("modification times", &[], |files| {
         for name in ["dir/file", "dir/sub", "dir"] {
             fs::File::open(files.path(name)).unwrap().set_modified(UNIX_EPOCH).unwrap();
         }
     }),
-    ("the mode of the copied directory", Stay, |files| files.mode("dir", 0o700)),
-    ("what is beside", Stay, |files| files.write("beside", "changed")),
-    ("a socket", Stay, |files| {
+    ("the mode of the copied directory", &[], |files| files.mode("dir", 0o700)),
+    ("what is beside", &[], |files| files.write("beside", "changed")),
+    ("a socket", &[], |files| {
         drop(std::os::unix::net::UnixListener::bind(files.path("dir/socket")).unwrap());
     }),
-    ("the same content written again", Stay, |files| {
+    ("the same content written again", &[], |files| {
         fs::remove_file(files.path("dir/file")).unwrap();
         files.write("dir/file", "dir/file");
         files.mode("dir/file", 0o644);
     }),
-    ("the context's owners", Stay, |files| {
+    ("the context's owners", &[], |files| {
         if rustix::process::geteuid().is_root() {
             std::os::unix::fs::chown(files.path("dir/file"), Some(1), Some(2)).unwrap();
         } else {
@@ -425,13 +430,41 @@ fn the_digest_covers_what_is_copied() {
         for name in ["dir/file", "dir/twin", "dir/sub/x"] {
             files.mode(name, 0o644);
         }
-        let digest = || select(&files.tree(), &copy("/dir", "/")).unwrap().digest();
-        let before = digest();
-        assert_eq!(digest(), before, "the same twice");
+        let selection = || select(&files.tree(), &copy("/dir", "/")).unwrap();
+        let before = selection();
+        assert_eq!(selection().digest(), before.digest(), "the same twice");
         change(&files);
-        let moved = if digest() == before { Stay } else { Move };
-        assert_eq!(&moved, expected, "{what}");
+        let after = selection();
+        assert_eq!(after.digest() == before.digest(), expected.is_empty(), "{what}");
+        assert_eq!(told(&before, &after, &copy("/dir", "/")), *expected, "{what}");
     }
+}
+
+/// What people are told of two selections, in short.
+fn told(before: &Selection, after: &Selection, copy: &CopyOp) -> Vec<String> {
+    let listing = |selection| {
+        let listing = Listing::of_selection(selection, copy);
+        // As it comes back from the store.
+        assert_eq!(Listing::decode(&listing.encode().unwrap()), Some(listing.clone()));
+        listing
+    };
+    let word = |changed: &Changed| match changed {
+        Changed::Added => "Added",
+        Changed::Removed => "Removed",
+        Changed::Sort { .. } => "Sort",
+        Changed::Content { .. } => "Content",
+        Changed::Mode { .. } => "Mode",
+        Changed::Owner { .. } => "Owner",
+        Changed::Target { .. } => "Target",
+        Changed::Links => "Links",
+        Changed::Attributes => "Attributes",
+        Changed::Device => "Device",
+    };
+    let line = |change: &account::Change| {
+        let words: Vec<_> = change.what.iter().map(word).collect();
+        format!("{} {}", change.path, words.join(" "))
+    };
+    changes(&listing(before), &listing(after)).iter().map(line).collect()
 }
 
 /// What the op itself gives is not read, and so is no part of the digest.
@@ -459,9 +492,10 @@ fn the_digest_leaves_out_what_the_op_overrides() {
         ("time", with(0o644, 1, 2, 9), [Stay, Stay, Stay, Stay]),
     ] {
         for (op, expected) in [&plain, &owned, &fixed, &symbolic].into_iter().zip(expected) {
-            let digest = |view| select(view, op).unwrap().digest();
-            let moved = if digest(&base) == digest(&other) { Stay } else { Move };
+            let (before, after) = (select(&base, op).unwrap(), select(&other, op).unwrap());
+            let moved = if before.digest() == after.digest() { Stay } else { Move };
             assert_eq!(moved, expected, "{what} {op:?}");
+            assert_eq!(told(&before, &after, op).is_empty(), moved == Stay, "{what} {op:?}");
         }
     }
 }

@@ -14,6 +14,7 @@ use kiln_ir::Digest;
 use rayon::prelude::*;
 use rusqlite::params;
 
+use super::accounts::{Gone, note_gone};
 use super::blobs::digest_of;
 use super::claims::{self, Closed, Thing, blob_thing};
 use super::images::note_stale_index;
@@ -223,6 +224,7 @@ impl Check<'_> {
             let Some(thing) = lacking.get(&key) else { continue };
             let dropped = self.change("drop a record", |transaction| {
                 transaction.execute("DELETE FROM needs WHERE key = ?1", [key])?;
+                note_gone(transaction, &key, Gone::Damaged)?;
                 transaction.execute("DELETE FROM records WHERE key = ?1", [key])
             })?;
             let what = format!("{} of it is not there", Digest::from_bytes(*thing).short());

@@ -14,12 +14,14 @@
 //! | `contexts/` | what is remembered of build contexts' files, one file each |
 //! | `locks/` | files that are locked, and hold nothing |
 //! | `ballast` | space for a collection on a full disk; see [`ballast`] |
+//! | `seal` | a key for digests that must not be guessed; see [`sealing`] |
 //!
 //! Invariants: a file or directory outside `staging/`, `mounts/`, `git/` and `builds/` appears under its name
 //! whole, by rename; a row is written after what it points to; no row of another boot is believed unless
 //! it was marked durable ([`durable`]). Any number of processes and threads may use one store at once, on
 //! one machine and a local filesystem. Absent: when anything runs, and what any of it means.
 
+mod accounts;
 mod ballast;
 mod blobs;
 mod builds;
@@ -37,6 +39,7 @@ mod records;
 mod recover;
 mod remotes;
 mod schema;
+mod sealing;
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -45,6 +48,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+pub use accounts::{AccountRow, Gone, Missed, Trace, made_now_ms};
 pub use blobs::{BlobWriter, StoredBlob};
 pub use builds::{
     BuildFile, BuildLimits, BuildRow, BuildState, BuildStatus, ListedBuild, is_build_id,
@@ -53,6 +57,7 @@ pub use images::ImageRow;
 pub use mounts::{CacheMountGuard, CacheMountSpec};
 pub use records::{ActionLock, DiskStore, MemStore};
 pub use remotes::{RemoteRow, RepositoryGuard};
+pub use sealing::Seal;
 
 pub(crate) use blobs::is_blob_digest;
 pub(crate) use claims::{Claims, Thing};

@@ -13,6 +13,7 @@ use kiln_ir::Digest;
 use rusqlite::{Transaction, params};
 use serde::Deserialize;
 
+use super::accounts::Gone;
 use super::blobs::{digest_of, digest_of_name};
 use super::images::note_stale_index;
 use super::lease::Rubbish;
@@ -139,6 +140,11 @@ struct Part {
 fn drop_rows(
     transaction: &Transaction<'_>,
 ) -> rusqlite::Result<(BTreeSet<Digest>, BTreeSet<String>)> {
+    transaction.execute(
+        "UPDATE accounts SET gone = ?1, account = '' WHERE key IN (
+            SELECT key FROM records WHERE epoch > (SELECT durable_epoch FROM state))",
+        [Gone::Restart.word()],
+    )?;
     for table in ["records", "layers", "blobs"] {
         transaction.execute(
             &format!("DELETE FROM {table} WHERE epoch > (SELECT durable_epoch FROM state)"),

@@ -130,6 +130,33 @@ const MIGRATIONS: &[&str] = &["
 ", "
     -- How long a step of this name took the last time.
     CREATE INDEX records_by_name ON records (name, created_ms, duration_ms);
+", "
+    -- What actions were made of, for people; see `accounts`. `missed` says why the action had to run, `gone` why
+    -- there is no record any more: `account` is empty then.
+    CREATE TABLE accounts (
+        key BLOB PRIMARY KEY,
+        stage BLOB NOT NULL,
+        step INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        made_ms INTEGER NOT NULL,
+        missed TEXT NOT NULL,
+        account TEXT NOT NULL,
+        gone TEXT
+    ) STRICT;
+    CREATE INDEX accounts_by_stage ON accounts (stage, kind, made_ms);
+    CREATE INDEX accounts_by_kind ON accounts (kind, made_ms);
+    -- The files of selections, by the digest of the selection.
+    CREATE TABLE listings (
+        digest BLOB PRIMARY KEY,
+        files BLOB NOT NULL
+    ) STRICT;
+    -- Which accounts the lists are kept for.
+    CREATE TABLE listed (
+        key BLOB NOT NULL,
+        selection BLOB NOT NULL,
+        PRIMARY KEY (key, selection)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX listed_by_selection ON listed (selection);
 "];
 
 /// The newest format that this code reads and writes.

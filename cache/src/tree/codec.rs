@@ -55,7 +55,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Vec<Entry>, CacheError> {
     if Digest::of(body).as_bytes() != checksum {
         return Err(bad("its checksum does not fit"));
     }
-    let mut input = Input { rest: body_after_magic };
+    let mut input = Input::of(body_after_magic);
     let count = usize::try_from(input.number()?).map_err(|_| bad("it has too many entries"))?;
     if count > input.rest.len() / ENTRY_MIN_BYTES {
         return Err(bad("it has fewer entries than it says"));
@@ -132,12 +132,12 @@ fn put_meta(out: &mut Vec<u8>, meta: &Meta) {
     }
 }
 
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_number(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-fn put_number(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn put_number(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number.to_le_bytes()[0] | 0x80);
         number >>= 7;
@@ -146,11 +146,21 @@ fn put_number(out: &mut Vec<u8>, mut number: u64) {
 }
 
 /// What is still to be read. Each method takes from the front or says that it cannot.
-struct Input<'a> {
+pub(crate) struct Input<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Input<'a> {
+    /// All of `bytes` is to be read.
+    pub(crate) const fn of(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// How many bytes are left.
+    pub(crate) const fn left(&self) -> usize {
+        self.rest.len()
+    }
+
     fn entry(&mut self, before: &[u8]) -> Result<Entry, CacheError> {
         let shared = self.length()?;
         let mut path =
@@ -201,7 +211,7 @@ impl<'a> Input<'a> {
         Ok(Meta { mode, uid, gid, xattrs })
     }
 
-    fn number(&mut self) -> Result<u64, CacheError> {
+    pub(crate) fn number(&mut self) -> Result<u64, CacheError> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = u64::from(self.take(1)?[0]);
@@ -217,15 +227,15 @@ impl<'a> Input<'a> {
         Err(Self::bad("a number is too large"))
     }
 
-    fn small(&mut self) -> Result<u32, CacheError> {
+    pub(crate) fn small(&mut self) -> Result<u32, CacheError> {
         u32::try_from(self.number()?).map_err(|_| Self::bad("a number is too large"))
     }
 
-    fn length(&mut self) -> Result<usize, CacheError> {
+    pub(crate) fn length(&mut self) -> Result<usize, CacheError> {
         usize::try_from(self.number()?).map_err(|_| Self::bad("a length is too large"))
     }
 
-    fn bytes(&mut self, max: usize) -> Result<&'a [u8], CacheError> {
+    pub(crate) fn bytes(&mut self, max: usize) -> Result<&'a [u8], CacheError> {
         let length = self.length()?;
         if length > max {
             return Err(Self::bad("a name or value is too long"));
@@ -233,7 +243,7 @@ impl<'a> Input<'a> {
         self.take(length)
     }
 
-    fn take(&mut self, count: usize) -> Result<&'a [u8], CacheError> {
+    pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], CacheError> {
         let (taken, rest) =
             self.rest.split_at_checked(count).ok_or_else(|| Self::bad("it is cut short"))?;
         self.rest = rest;

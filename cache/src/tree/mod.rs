@@ -8,6 +8,7 @@ mod manifest;
 pub(crate) mod paths;
 mod resolve;
 
+pub(crate) use codec::{Input, put_bytes, put_number};
 pub use entry::{Entry, Meta, Mtime, Node};
 pub use manifest::Manifest;
 pub(crate) use manifest::lossy;

@@ -24,6 +24,10 @@ Examples:
   Let steps use the ssh agent, for RUN --mount=type=ssh:
     kiln build --ssh default .
 
+  Say why steps ran; in CI, fail if a step that should be cached would run:
+    kiln build --explain .
+    kiln build --require-cached .
+
   Read the Dockerfile from standard input, take COPY sources from src/:
     kiln build -f - src/ < Dockerfile.dev
 
@@ -113,12 +117,16 @@ pub struct Source {
 /// How steps run.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Settings {
-    /// Secret for RUN --mount=type=secret: id=NAME with src=FILE or env=VARIABLE
+    /// Secret for RUN --mount=type=secret: id=NAME with src=FILE or env=VARIABLE. Its value is no part of any
+    /// cache key, unless cache=hmac asks for steps to run again when it changes
     #[arg(long = "secret", value_name = "FIELDS", value_parser = SecretSpec::parse)]
     pub secrets: Vec<SecretSpec>,
     /// Run every step again; the results are recorded all the same
     #[arg(long)]
     pub no_cache: bool,
+    /// Fail, with exit code 8, before any RUN, COPY, ADD or WORKDIR runs whose result is not cached, and say why
+    #[arg(long, conflicts_with = "no_cache")]
+    pub require_cached: bool,
     /// Ask the registry for base images even when the store has them
     #[arg(long)]
     pub pull: bool,
@@ -158,6 +166,9 @@ pub struct View {
     /// How progress is shown on standard error
     #[arg(long, value_enum, value_name = "MODE", env = "BUILDKIT_PROGRESS", default_value_t)]
     pub progress: ProgressMode,
+    /// Say at the end why each step ran or did not: the record that came nearest, and what differs
+    #[arg(long)]
+    pub explain: bool,
     /// Show no progress, print the image's id alone
     #[arg(short, long)]
     pub quiet: bool,
@@ -250,6 +261,7 @@ impl BuildArgs {
             settings: Settings {
                 secrets: Vec::new(),
                 no_cache: false,
+                require_cached: false,
                 pull: false,
                 keep_going: false,
                 network: Network::Default,
@@ -269,7 +281,13 @@ impl BuildArgs {
                 iidfile: None,
                 metadata_file: None,
             },
-            view: View { progress: ProgressMode::Auto, quiet: false, call: None, check: false },
+            view: View {
+                progress: ProgressMode::Auto,
+                explain: false,
+                quiet: false,
+                call: None,
+                check: false,
+            },
         }
     }
 

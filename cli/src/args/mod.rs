@@ -8,6 +8,7 @@ mod build;
 mod cache;
 mod call;
 mod debug;
+mod explain;
 mod fields;
 mod graph;
 mod history;
@@ -30,6 +31,7 @@ pub use build::{BuildArgs, Context, Network, ProgressMode, Results, Settings, So
 pub use cache::{CacheFrom, CacheTo, Caches};
 pub use call::{Call, CallFormat, CallMethod};
 pub use debug::{DebugArgs, Debugged, PlanArgs};
+pub use explain::ExplainArgs;
 pub use fields::ValueError;
 pub use graph::{GraphArgs, GraphFormat};
 pub use history::{
@@ -39,7 +41,7 @@ pub use history::{
 pub use images::{ImagesArgs, InspectArgs, LoadArgs, SaveArgs};
 pub use output::{Destination, OutputSpec};
 pub use sandbox::{AgentSpec, Allowance, HostSpec, Sandbox, Ulimit};
-pub use secret::{SecretFrom, SecretSpec};
+pub use secret::{SecretFrom, SecretInKey, SecretSpec};
 pub use upkeep::{
     Builder, BuilderArgs, CheckArgs, DfArgs, DuArgs, Filter, Format, PruneArgs, RmiArgs, System,
     SystemArgs, kind_name,
@@ -79,6 +81,8 @@ pub struct LowArgs {
 pub enum Command {
     /// Build an image from a Dockerfile
     Build(Box<BuildArgs>),
+    /// Say why the steps of a build ran or did not
+    Explain(ExplainArgs),
     /// List the images in the store
     Images(ImagesArgs),
     /// Show an image's manifest and configuration as JSON

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use super::ValueError;
 use super::fields::Fields;
 
-const KEYS: &[&str] = &["id", "type", "src", "source", "env"];
+const KEYS: &[&str] = &["id", "type", "src", "source", "env", "cache"];
 const TYPES: &[&str] = &["file", "env"];
+const CACHE: &[&str] = &["none", "hmac"];
 
 /// A secret's name and where its value is. Never the value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,17 @@ pub struct SecretSpec {
     pub id: String,
     /// Where the value is.
     pub from: SecretFrom,
+    /// Whether it counts in cache keys.
+    pub in_key: SecretInKey,
+}
+
+/// What of a secret's value is part of the cache keys of the steps that mount it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretInKey {
+    /// Nothing: another value makes no step run again.
+    Nothing,
+    /// A digest under a key that the store keeps to itself.
+    Digest,
 }
 
 /// Where a secret's value is.
@@ -29,7 +41,7 @@ pub enum SecretFrom {
 }
 
 impl SecretSpec {
-    /// Reads `id=NAME[,type=file|env][,src=FILE][,env=VARIABLE]`.
+    /// Reads `id=NAME[,type=file|env][,src=FILE][,env=VARIABLE][,cache=none|hmac]`.
     pub(super) fn parse(text: &str) -> Result<Self, ValueError> {
         let mut fields = Fields::parse(text, KEYS)?;
         let kind = fields.take("type");
@@ -62,8 +74,16 @@ impl SecretSpec {
                 return Err(ValueError::Unknown { what: "secret type", name, known: TYPES });
             }
         };
+        let in_key = match fields.take("cache").as_deref() {
+            None | Some("none") => SecretInKey::Nothing,
+            Some("hmac") => SecretInKey::Digest,
+            Some(other) => {
+                let name = other.to_owned();
+                return Err(ValueError::Unknown { what: "cache mode", name, known: CACHE });
+            }
+        };
         let id = fields.take("id").filter(|id| !id.is_empty());
-        Ok(Self { id: id.ok_or(ValueError::Missing { key: "id", why: "" })?, from })
+        Ok(Self { id: id.ok_or(ValueError::Missing { key: "id", why: "" })?, from, in_key })
     }
 }
 
@@ -80,12 +100,12 @@ mod tests {
             ("type=env,id=a,src=TOKEN", SecretFrom::Env("TOKEN".to_owned())),
             ("id=a", SecretFrom::SameName),
         ] {
-            assert_eq!(
-                SecretSpec::parse(text),
-                Ok(SecretSpec { id: "a".to_owned(), from }),
-                "{text}"
-            );
+            let in_key = SecretInKey::Nothing;
+            let spec = SecretSpec { id: "a".to_owned(), from, in_key };
+            assert_eq!(SecretSpec::parse(text), Ok(spec), "{text}");
         }
+        let spec = SecretSpec::parse("id=a,src=x,cache=hmac").unwrap();
+        assert_eq!(spec.in_key, SecretInKey::Digest);
     }
 
     #[test]
@@ -97,6 +117,7 @@ mod tests {
             ("id=a,src=x,env=Y", "the fields `src` and `env` exclude each other"),
             ("id=a,type=fiel,src=x", "unknown secret type `fiel`; did you mean `file`?"),
             ("id=a,type=env", "the field `env` is missing; it names a variable"),
+            ("id=a,cache=hamc", "unknown cache mode `hamc`; did you mean `hmac`?"),
             ("a", "the field `a` is not of the form key=value"),
         ] {
             let error = SecretSpec::parse(text).unwrap_err().to_string();

@@ -1,6 +1,6 @@
 //! `kiln build`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read as _};
 use std::num::NonZeroUsize;
@@ -8,18 +8,22 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use kiln_cli::answers::{self, Told};
-use kiln_cli::args::{self, BuildArgs, CallMethod, Context, OutputSpec, ProgressMode, SecretFrom};
+use kiln_cli::args::{
+    self, BuildArgs, CallMethod, Context, OutputSpec, ProgressMode, SecretFrom, SecretInKey,
+};
 use kiln_cli::exit_code::ExitCode;
 use kiln_cli::render::{Display, diagnostic_line, on_stderr};
+use kiln_cli::why::{self, Detail};
 use kiln_engine::{
     AfterFailure, BuildContext, BuildRequest, Built, BuiltImage, CacheTransfers, Definition,
-    Destination, DockerfileSource, EngineError, Faulty, ImageRef, Output, Parameters,
+    Destination, DockerfileSource, EngineError, Explanation, Faulty, ImageRef, Output, Parameters,
     PlatformSplit, SecretSource,
 };
 use serde_json::json;
 
 use super::ask::ask;
 use super::report::{note, show};
+use super::table::age;
 use super::{Failure, Place, durable, print, sandbox, signals};
 
 /// The largest Dockerfile that is read from standard input.
@@ -49,9 +53,22 @@ pub(super) fn build(place: &Place, arguments: BuildArgs) -> Result<(), Failure> 
         Err(error) => return Err(error.into()),
     };
     tell(&built, &arguments);
+    if let Some(explanation) = &built.explanation {
+        show(&explained(explanation, mode));
+    }
     match &built.image {
         Some(image) => write_results(image, built.id.as_deref(), &request.tags, &arguments.results),
         None => Ok(()),
+    }
+}
+
+/// Why the steps ran: below the progress, or as lines of JSON like it.
+fn explained(explanation: &Explanation, mode: ProgressMode) -> String {
+    match mode {
+        ProgressMode::Rawjson => why::lines(explanation),
+        ProgressMode::Auto | ProgressMode::Plain | ProgressMode::Tty | ProgressMode::Quiet => {
+            format!("\n{}", why::summary(explanation, Detail::Brief, &age))
+        }
     }
 }
 
@@ -76,7 +93,7 @@ fn tell(built: &Built, arguments: &BuildArgs) {
 }
 
 pub(super) fn request(arguments: &BuildArgs) -> Result<BuildRequest, Failure> {
-    let BuildArgs { context, source, settings, sandbox: _, caches, results, view: _ } = arguments;
+    let BuildArgs { context, source, settings, sandbox: _, caches, results, view } = arguments;
     let context = match context {
         Context::Stdin => BuildContext::Stdin,
         Context::Place(text) => BuildContext::of(text)?,
@@ -109,6 +126,7 @@ pub(super) fn request(arguments: &BuildArgs) -> Result<BuildRequest, Failure> {
         },
         named_contexts: contexts.map(|c| (c.name.clone(), c.source.clone())).collect(),
         secrets: settings.secrets.iter().map(|s| (s.id.clone(), secret(s))).collect(),
+        counted_secrets: counted(&settings.secrets),
         agents: sandbox::agents(&arguments.sandbox.agents)?,
         limits: sandbox::limits(&arguments.sandbox),
         tags: results.tags.iter().map(|tag| name(tag)).collect::<Result<_, _>>()?,
@@ -123,6 +141,8 @@ pub(super) fn request(arguments: &BuildArgs) -> Result<BuildRequest, Failure> {
             true => AfterFailure::KeepGoing,
             false => AfterFailure::StopNeedless,
         },
+        explain: view.explain,
+        require_cached: settings.require_cached,
     })
 }
 
@@ -132,6 +152,12 @@ pub(super) fn build_args(given: &[args::BuildArg]) -> BTreeMap<String, String> {
         argument.value.clone().or_else(|| std::env::var(&argument.name).ok())
     };
     given.iter().filter_map(|argument| Some((argument.name.clone(), value(argument)?))).collect()
+}
+
+/// The secrets whose values are to count.
+fn counted(secrets: &[args::SecretSpec]) -> BTreeSet<String> {
+    let counted = secrets.iter().filter(|spec| spec.in_key == SecretInKey::Digest);
+    counted.map(|spec| spec.id.clone()).collect()
 }
 
 fn secret(spec: &args::SecretSpec) -> SecretSource {

@@ -4,6 +4,7 @@ mod ask;
 mod build;
 mod debug;
 mod durable;
+mod explain;
 mod graph;
 mod history;
 mod images;
@@ -49,6 +50,7 @@ pub(crate) fn run(arguments: LowArgs, is_root: bool) -> ExitCode {
     };
     let result = match arguments.command {
         Command::Build(build) => build::build(&place, *build),
+        Command::Explain(explain) => explain::explain(&place, &explain),
         Command::Images(images) => images::images(&place, &images),
         Command::Inspect(inspect) => images::inspect(&place, &inspect),
         Command::Load(load) => images::load(&place, &load),

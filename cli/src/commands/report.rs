@@ -6,8 +6,11 @@ use std::io::{self, Write as _};
 use kiln_cli::answers::diagnostics;
 use kiln_cli::exit_code::ExitCode;
 use kiln_cli::render::{in_words, output_line};
-use kiln_engine::{EngineError, ErrorKind, FailedStep, MissingImage, Place};
+use kiln_cli::why;
+use kiln_engine::{EngineError, ErrorKind, Explanation, FailedStep, MissingImage, Place};
 use kiln_frontend::{Check, Diagnostic, Severity, visible};
+
+use super::table::age;
 
 /// Tells of a failure on standard error; answers the exit code for it.
 pub(crate) fn fail(error: &EngineError) -> ExitCode {
@@ -18,6 +21,8 @@ pub(crate) fn fail(error: &EngineError) -> ExitCode {
         }
     } else if let EngineError::Steps(steps) = error {
         steps.iter().for_each(|step| show(&failed_step(step)));
+    } else if let EngineError::WouldRun(explanation) = error {
+        show(&would_run(explanation));
     } else if let EngineError::Images(images) = error {
         images.iter().for_each(|image| show(&missing_image(image)));
     } else if let EngineError::Cancelled = error {
@@ -62,6 +67,12 @@ fn failed_step(step: &FailedStep) -> String {
     }
     text.push_str(&help(&step.engine_error().map(EngineError::hints).unwrap_or_default()));
     text
+}
+
+/// What `--require-cached` is told: each step that would run first, and why.
+fn would_run(explanation: &Explanation) -> String {
+    let hint = "a build without `--require-cached` runs these steps and records their results";
+    format!("error: {}{}", why::refusal(explanation, &age), help(&[hint.to_owned()]))
 }
 
 /// An image that was looked for in vain, where that is no failure.
@@ -124,6 +135,7 @@ fn code(kind: ErrorKind) -> ExitCode {
         ErrorKind::Network => ExitCode::Network,
         ErrorKind::Store => ExitCode::Store,
         ErrorKind::Sandbox => ExitCode::Sandbox,
+        ErrorKind::NotCached => ExitCode::NotCached,
         ErrorKind::Interrupted => ExitCode::Interrupted,
     }
 }

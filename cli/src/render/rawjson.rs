@@ -14,6 +14,9 @@
 //! | `keyed` | `key`: the cache key; `layers`: digests, lowest first, and `size_bytes` of their content, absent when there is no result |
 //! | `finished` | `duration_us` |
 //!
+//! With `--explain` a line for each step says why it ran or did not: `event` is `why`, and its members are those of
+//! [`crate::why`].
+//!
 //! At the end, remarks on the Dockerfile follow: `event` is `diagnostic`, and beside `v` each has the members
 //! of [`Told`], but no `seq`, `at_us` or `task`.
 

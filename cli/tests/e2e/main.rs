@@ -12,6 +12,7 @@ mod commits;
 mod contexts;
 mod emulators;
 mod exchange;
+mod explain;
 mod fetching;
 mod graph;
 mod history;

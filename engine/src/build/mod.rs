@@ -5,6 +5,7 @@ mod contexts;
 mod definition;
 mod epoch;
 mod expected;
+mod explained;
 mod fetched;
 mod graph;
 mod joined;
@@ -22,7 +23,9 @@ use kiln_frontend::{
 };
 use kiln_image::{Descriptor, OciDigest, Platform};
 use kiln_ir::OpId;
-use kiln_solver::{Cancel, Event, Limits, Narrator, Report, Request, SolveError, solve};
+use kiln_solver::{
+    AfterFailure, Cancel, Event, Limits, Narrator, Report, Request, SolveError, StepError, solve,
+};
 
 pub use ask::{Answer, Question};
 pub use graph::{PlannedBuild, PlannedStep};
@@ -36,6 +39,7 @@ use self::definition::{Text, faulty};
 use self::joined::Joined;
 use self::missing::{missing_image, place};
 use crate::error::{FailedStep, Faulty, Place, chain};
+use crate::explain::Explanation;
 use crate::history::{Origin, Recorder};
 use crate::runner::{Runner, Value};
 use crate::transfer::{Opening, SharedRecords, Transfer};
@@ -50,6 +54,8 @@ pub struct Built {
     pub remarks: Faulty,
     /// The build's id in the history; nothing when it is not recorded.
     pub id: Option<String>,
+    /// Why each step ran or did not, if that was asked for.
+    pub explanation: Option<Explanation>,
 }
 
 /// An image that was built.
@@ -116,8 +122,8 @@ impl Engine {
             Build { engine: self, request, joined: &joined, text: &text, contexts: &contexts };
         build.check_outputs()?;
         keeper.recorder.origins(joined.graph.ids().map(|op| build.origin(op)));
-        let image = build.perform(cancel, &keeper.records, narrator)?;
-        Ok(Built { image, remarks: text.told(remarks), id: None })
+        let Made { image, explanation, .. } = build.perform(cancel, &keeper.records, narrator)?;
+        Ok(Built { image, remarks: text.told(remarks), id: None, explanation })
     }
 
     /// Plans for each platform, finding out what the plans need to know, until they need nothing more. Answers
@@ -272,6 +278,13 @@ struct Keeper {
     records: DiskStore,
 }
 
+/// What the steps of a build came to.
+struct Made {
+    targets: Vec<Value>,
+    image: Option<BuiltImage>,
+    explanation: Option<Explanation>,
+}
+
 /// One build on its way.
 struct Build<'a> {
     engine: &'a Engine,
@@ -288,18 +301,18 @@ impl Build<'_> {
         cancel: &Cancel,
         records: &DiskStore,
         narrator: &mut Narrator<'_>,
-    ) -> Result<Option<BuiltImage>, EngineError> {
+    ) -> Result<Made, EngineError> {
         let Joined { graph, targets, plans, .. } = self.joined;
         // A time that makes no sense is told when the image is made.
         let epoch = plans.first().and_then(|plan| self.epoch(plan.source_date_epoch).ok()?);
         let opening = Opening { request: self.request, graph, targets, epoch };
         let transfer = self.engine.open_transfer(&opening, cancel, narrator)?;
         let Some(transfer) = transfer else {
-            return self.make(None, cancel, records, narrator).map(|(_, image)| image);
+            return self.make(None, cancel, records, narrator);
         };
         std::thread::scope(|scope| {
             let _sending = transfer.start(scope);
-            let (targets, image) = loop {
+            let made = loop {
                 match self.make(Some(&transfer), cancel, records, narrator) {
                     Err(error) if error.is_lost_layer() => {
                         // It is known to be lost now, and the step that gave it runs.
@@ -315,8 +328,8 @@ impl Build<'_> {
                 }
             };
             transfer.keep(records)?;
-            transfer.export(&targets, narrator)?;
-            Ok(image)
+            transfer.export(&made.targets, narrator)?;
+            Ok(made)
         })
     }
 
@@ -326,12 +339,12 @@ impl Build<'_> {
         cancel: &Cancel,
         records: &DiskStore,
         narrator: &mut Narrator<'_>,
-    ) -> Result<(Vec<Value>, Option<BuiltImage>), EngineError> {
+    ) -> Result<Made, EngineError> {
         let solved = self.solve(transfer, cancel, records, narrator);
         self.engine.save_stat_caches(self.contexts);
-        let targets = solved?;
+        let (targets, explanation) = solved?;
         let image = self.export(&targets, transfer, narrator)?;
-        Ok((targets, image))
+        Ok(Made { targets, image, explanation })
     }
 
     fn solve(
@@ -340,13 +353,17 @@ impl Build<'_> {
         cancel: &Cancel,
         records: &DiskStore,
         narrator: &mut Narrator<'_>,
-    ) -> Result<Vec<Value>, EngineError> {
+    ) -> Result<(Vec<Value>, Option<Explanation>), EngineError> {
         let Joined { graph, targets, .. } = self.joined;
         let values = self.contexts.values.clone();
         let runner = Runner::new(self.engine, graph, values, self.request, transfer);
         let limits = Limits { jobs: self.request.jobs };
         let expected = expected::durations(graph, records)?;
-        let after_failure = self.request.after_failure;
+        // Every step that is not cached is named, not only the first that is met.
+        let after_failure = match self.request.require_cached {
+            true => AfterFailure::KeepGoing,
+            false => self.request.after_failure,
+        };
         let wanted = Request { graph, targets, limits, expected: &expected, after_failure };
         let shared = transfer.map(|transfer| SharedRecords { disk: records, transfer });
         let lookup: &dyn RecordStore = match &shared {
@@ -354,7 +371,11 @@ impl Build<'_> {
             None => records,
         };
         let solved = solve(&wanted, &runner, lookup, cancel, narrator);
-        solved.map_err(|error| failed(error, |op| self.place(op)))
+        let explanation = self.account(&runner);
+        match solved {
+            Ok(targets) => Ok((targets, explanation)),
+            Err(error) => Err(failed(error, explanation, |op| self.place(op))),
+        }
     }
 
     /// What a vertex is and where it comes from.
@@ -403,18 +424,28 @@ fn options_for(request: &BuildRequest, contexts: &Contexts, platform: Platform) 
 }
 
 /// What a failed build tells; `place` finds an op in the Dockerfile.
-fn failed(error: SolveError<EngineError>, place: impl Fn(OpId) -> Option<Place>) -> EngineError {
-    match error {
-        SolveError::Cancelled => EngineError::Cancelled,
-        SolveError::Failed { failures } => EngineError::Steps(
-            failures
-                .into_iter()
-                .map(|failure| FailedStep {
-                    place: place(failure.op),
-                    name: failure.name,
-                    error: failure.error,
-                })
-                .collect(),
-        ),
+fn failed(
+    error: SolveError<EngineError>,
+    explanation: Option<Explanation>,
+    place: impl Fn(OpId) -> Option<Place>,
+) -> EngineError {
+    let mut failures = match error {
+        SolveError::Cancelled => return EngineError::Cancelled,
+        SolveError::Failed { failures } => failures,
+    };
+    // What failed by itself is told before what was not to run.
+    failures.retain(|failure| !matches!(failure.error, StepError::Run(EngineError::NotCached)));
+    if failures.is_empty() {
+        return EngineError::WouldRun(Box::new(explanation.unwrap_or_default()));
     }
+    EngineError::Steps(
+        failures
+            .into_iter()
+            .map(|failure| FailedStep {
+                place: place(failure.op),
+                name: failure.name,
+                error: failure.error,
+            })
+            .collect(),
+    )
 }

@@ -1,6 +1,6 @@
 //! What a caller asks of a build.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,8 @@ pub struct BuildRequest {
     pub named_contexts: BTreeMap<String, String>,
     /// Secrets by id.
     pub secrets: BTreeMap<String, SecretSource>,
+    /// The secrets whose values are part of cache keys, by id.
+    pub counted_secrets: BTreeSet<String>,
     /// Sockets of ssh agents by id.
     pub agents: BTreeMap<String, PathBuf>,
     /// What every command may use up.
@@ -43,6 +45,10 @@ pub struct BuildRequest {
     pub jobs: NonZeroUsize,
     /// What becomes of the other steps when one fails.
     pub after_failure: AfterFailure,
+    /// Whether it is told why each step ran or did not.
+    pub explain: bool,
+    /// Whether the build fails when a command would run or a file be copied.
+    pub require_cached: bool,
 }
 
 /// What COPY and ADD read from.

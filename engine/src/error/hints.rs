@@ -15,7 +15,7 @@ impl EngineError {
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::Select(error) => error.hints(),
-            Self::NoBuild { hints, .. } => hints.clone(),
+            Self::NoBuild { hints, .. } | Self::NoStep { hints, .. } => hints.clone(),
             Self::Overlap { .. } => {
                 vec![
                     "leave out `platform-split=false`: each platform then has a directory"

@@ -15,9 +15,10 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use kiln_cache::context::LocalTree;
+use kiln_cache::key::reads;
 use kiln_cache::{LayerRef, Record, Snapshot};
 use kiln_ir::{Digest, Graph, Op, SourceOp, Vertex};
-use kiln_solver::{Cancel, Report};
+use kiln_solver::{Cancel, Found, Lookup, Report};
 
 pub use exec::Failed;
 pub(crate) use file::now;
@@ -26,6 +27,7 @@ pub(crate) use unpack::unpack_layer;
 
 use self::exec::Commands;
 use self::select::Selections;
+use crate::explain::Ledger;
 use crate::remote::Access;
 use crate::transfer::Transfer;
 use crate::{BuildRequest, Engine, EngineError};
@@ -65,6 +67,7 @@ pub(crate) struct Runner<'e> {
     selections: Selections,
     commands: Commands,
     transfer: Option<&'e Transfer<'e>>,
+    ledger: Ledger,
 }
 
 impl<'e> Runner<'e> {
@@ -77,8 +80,20 @@ impl<'e> Runner<'e> {
         transfer: Option<&'e Transfer<'e>>,
     ) -> Self {
         let commands = Commands::of(graph, engine.sandboxes());
-        let selections = Selections::default();
-        Self { engine, contexts, request, selections, commands, transfer }
+        Self {
+            engine,
+            contexts,
+            request,
+            selections: Selections::default(),
+            commands,
+            transfer,
+            ledger: Ledger::default(),
+        }
+    }
+
+    /// How the lookups of this build ended.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// The layer that an op adds on top of its first input.
@@ -145,12 +160,8 @@ impl kiln_solver::Runner for Runner<'_> {
     type Error = EngineError;
 
     fn input_digests(&self, vertex: &Vertex, inputs: &[Value]) -> Result<Vec<Digest>, EngineError> {
-        match &vertex.op {
-            Op::Source(_) => Ok(Vec::new()),
-            Op::Exec(exec) => self.exec_digests(exec, inputs),
-            Op::File(file) => self.file_digests(file, inputs),
-            Op::Merge | Op::Diff => Ok(inputs.iter().map(|v| v.snapshot().digest()).collect()),
-        }
+        let reads = reads(vertex, &|id| self.request.counted_secrets.contains(id));
+        reads.iter().map(|read| self.read_digest(read, inputs)).collect()
     }
 
     fn restore(
@@ -174,6 +185,17 @@ impl kiln_solver::Runner for Runner<'_> {
         };
         layers.extend(record.layers.iter().cloned());
         Ok(Some(Value::of(Snapshot { layers })))
+    }
+
+    fn looked_up(&self, lookup: &Lookup<'_, Value>) -> Result<(), EngineError> {
+        self.ledger.note(lookup);
+        // What comes from no instruction, such as an archive for a context, is no step of the Dockerfile's.
+        let is_step = lookup.vertex.meta.origin.is_some();
+        let runs = is_step && matches!(lookup.vertex.op, Op::Exec(_) | Op::File(_));
+        if self.request.require_cached && runs && lookup.found != Found::Result {
+            return Err(EngineError::NotCached);
+        }
+        Ok(())
     }
 
     fn run(

@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use kiln_cache::key::Read;
 use kiln_cache::select::{SelectError, Selection, select};
 use kiln_cache::view::View;
-use kiln_ir::{ContentHasher, CopyOp, Digest, ExecOp, FileAction, FileOp, GuestPath, MountKind};
+use kiln_ir::{ContentHasher, CopyOp, Digest, GuestPath};
 
 use super::{Runner, Value};
 use crate::EngineError;
@@ -36,34 +37,30 @@ impl Selections {
 }
 
 impl Runner<'_> {
-    /// The root whole, and of each bound input the path that is bound.
-    pub(super) fn exec_digests(
+    /// The digest of exactly what is read.
+    pub(super) fn read_digest(
         &self,
-        op: &ExecOp,
+        read: &Read<'_>,
         inputs: &[Value],
-    ) -> Result<Vec<Digest>, EngineError> {
-        let mut digests: Vec<_> = vec![inputs[0].snapshot().digest()];
-        for mount in &op.mounts {
-            if let MountKind::Bind { input, source, access: _ } = &mount.kind {
-                digests.push(self.subtree_digest(&inputs[*input], source)?);
-            }
+    ) -> Result<Digest, EngineError> {
+        match read {
+            Read::Whole { input } => Ok(inputs[*input].snapshot().digest()),
+            Read::Bind { input, source, target: _ } => self.subtree_digest(&inputs[*input], source),
+            Read::Copy(copy) => self.selection_digest(&inputs[copy.input], copy),
+            Read::Secret { id } => self.sealed_secret(id),
         }
-        Ok(digests)
     }
 
-    /// The changed filesystem whole, and of each copied input what is selected.
-    pub(super) fn file_digests(
-        &self,
-        op: &FileOp,
-        inputs: &[Value],
-    ) -> Result<Vec<Digest>, EngineError> {
-        let mut digests = vec![inputs[0].snapshot().digest()];
-        for action in &op.actions {
-            if let FileAction::Copy(copy) = action {
-                digests.push(self.selection_digest(&inputs[copy.input], copy)?);
-            }
-        }
-        Ok(digests)
+    /// A digest of a secret's value, under the key of the store.
+    fn sealed_secret(&self, id: &str) -> Result<Digest, EngineError> {
+        let Some(source) = self.request.secrets.get(id) else { return Ok(Digest::of(b"")) };
+        let value = source.read(id)?;
+        Ok(self.engine.store.seal()?.digest(&format!("secret {id}"), &value.0))
+    }
+
+    /// What `copy` selects of its input, if it was looked at in this build.
+    pub(crate) fn known_selection(&self, input: &Value, copy: &CopyOp) -> Option<Arc<Selection>> {
+        self.selections.get(&(tree_id(input), selecting(copy)))
     }
 
     /// What `copy` selects of its input; walked at most once in a build.

@@ -11,6 +11,7 @@ use super::reach::{Reach, reach};
 use super::{Collected, EntryKind};
 use crate::CacheError;
 use crate::layer::remove_tree;
+use crate::store::accounts::{Gone, note_gone};
 use crate::store::claims::{self, Closed};
 use crate::store::images::note_stale_index;
 use crate::store::mounts::is_taken;
@@ -82,6 +83,7 @@ pub(super) fn sweep(
         store.refresh_index()?;
     }
     store.trim_selections()?;
+    store.trim_accounts()?;
     result?;
     Ok(sweep.collected)
 }
@@ -205,6 +207,7 @@ impl Held<'_, '_> {
                     let mut needs =
                         self.transaction.prepare_cached("DELETE FROM needs WHERE key = ?1")?;
                     needs.execute([key])?;
+                    note_gone(self.transaction, key, Gone::Collected)?;
                 }
                 Ok(deleted > 0)
             }

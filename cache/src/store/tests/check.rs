@@ -138,7 +138,8 @@ fn a_store_of_an_earlier_format_is_brought_up_to_date() {
         .db
         .read("take a step back", |connection| {
             connection.execute_batch(
-                "DROP TABLE builds; DROP INDEX records_by_name;
+                "DROP TABLE accounts; DROP TABLE listings; DROP TABLE listed;
+                 DROP INDEX records_by_name; DROP TABLE builds;
                  DROP INDEX needs_by_thing; DROP TABLE needs; DROP TABLE mounts;
                  DROP INDEX packed_by_blob; DROP INDEX unpacked_by_layer;
                  ALTER TABLE records DROP COLUMN used_ms;

@@ -1,5 +1,6 @@
 //! Tests of the store, by part. What happens when processes are killed is in `tests/crash.rs`.
 
+mod accounts;
 mod blobs;
 mod builds;
 mod check;

@@ -4,7 +4,7 @@
 use super::*;
 use crate::RecordStore;
 
-fn restart(store: Store) -> Store {
+pub(super) fn restart(store: Store) -> Store {
     let root = store.root().to_owned();
     store.db.write("play", |tx| tx.execute("UPDATE state SET boot = 'other'", [])).unwrap();
     store.close().unwrap();

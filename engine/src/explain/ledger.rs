@@ -1,0 +1,45 @@
+//! How the lookups of one build ended: a note for each, and for a miss what its account will need.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use kiln_cache::CacheKey;
+use kiln_ir::{Digest, OpId};
+use kiln_solver::{Found, Lookup};
+
+use crate::runner::Value;
+
+/// The lookups of one build, by vertex.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger(Mutex<BTreeMap<OpId, Entry>>);
+
+/// One lookup.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) key: CacheKey,
+    pub(crate) found: Found,
+    /// What was read; empty for a hit, of which nothing is kept.
+    pub(crate) digests: Vec<Digest>,
+    /// What it was read from; empty for a hit.
+    pub(crate) inputs: Vec<Value>,
+}
+
+impl Ledger {
+    /// Takes note of a lookup.
+    pub(crate) fn note(&self, lookup: &Lookup<'_, Value>) {
+        let (digests, inputs) = match lookup.found {
+            Found::Result => (Vec::new(), Vec::new()),
+            Found::Nothing | Found::Husk | Found::PassedOver => {
+                (lookup.digests.to_vec(), lookup.inputs.to_vec())
+            }
+        };
+        let entry = Entry { key: lookup.key, found: lookup.found, digests, inputs };
+        self.entries().insert(lookup.id, entry);
+    }
+
+    /// All lookups so far.
+    pub(crate) fn entries(&self) -> MutexGuard<'_, BTreeMap<OpId, Entry>> {
+        // Every change under this lock is one call on a map: there is no half of it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
