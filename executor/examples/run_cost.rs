@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kiln_executor::{
-    Cancel, HostFacts, Network, Process, RunSpec, Sandboxes, Security, Upcoming, helper_main,
+    Cancel, HostFacts, Input, Network, Process, RunSpec, Sandboxes, Security, Upcoming, helper_main,
 };
 use kiln_ir::GuestPath;
 use nix::mount::{MntFlags, MsFlags};
@@ -116,6 +116,7 @@ fn one_run(
             env: Vec::new(),
             cwd: GuestPath::root(),
             user: String::new(),
+            input: Input::Nothing,
         },
         hostname: "bench".to_owned(),
         network: Network::Host,

@@ -7,6 +7,7 @@ mod overlay;
 mod process;
 mod root;
 mod stub;
+mod terminal;
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -19,6 +20,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
 pub(crate) use self::process::null_input;
+pub(crate) use self::terminal::{END_FOLLOWS, winsize};
 use crate::kernel::{Identity, Kernel, Spawned};
 use crate::plan::{DeviceKind, FileSource, Kind, MountFlag, RootMount};
 use crate::report::Report;
@@ -36,6 +38,8 @@ pub(crate) struct Linux {
     snapshots: Vec<Snapshot>,
     /// What hides directories, once something does.
     nothing: Option<OwnedFd>,
+    /// The command's terminal, until the command has it.
+    terminal: Option<OwnedFd>,
 }
 
 #[derive(Debug)]
@@ -47,7 +51,14 @@ struct Snapshot {
 impl Linux {
     /// Watches `caller`'s socket.
     pub(crate) fn new(caller: OwnedFd) -> Self {
-        Self { caller, root: None, frame: None, snapshots: Vec::new(), nothing: None }
+        Self {
+            caller,
+            root: None,
+            frame: None,
+            snapshots: Vec::new(),
+            nothing: None,
+            terminal: None,
+        }
     }
 
     fn root(&self) -> io::Result<&OwnedFd> {
@@ -236,6 +247,12 @@ impl Kernel for Linux {
             Step::Mask { path } => self.mask(path),
             Step::Protect { path } => self.protect(path),
             Step::NullInput => null_input(),
+            Step::OfferPipe => terminal::offer_pipe(self.caller.as_fd()),
+            Step::OfferTerminal(size) => {
+                self.terminal = Some(terminal::offer(self.caller.as_fd(), *size)?);
+                Ok(())
+            }
+            Step::TakeTerminal => terminal::take(self.terminal.as_ref()),
             Step::SetLimits { limits } => process::set_limits(limits),
             Step::EnterDirectory { path } => process::enter(path),
             Step::NewKeyring => sys::new_session_keyring(),
@@ -247,7 +264,10 @@ impl Kernel for Linux {
     }
 
     fn spawn(&mut self, lead: &mut dyn FnMut(&mut Self) -> Report) -> io::Result<Spawned> {
-        process::spawn(&mut || lead(self))
+        let spawned = process::spawn(&mut || lead(self));
+        // It ends with the last process that has it, which is to be one of the command's.
+        self.terminal = None;
+        spawned
     }
 
     fn reap(&mut self, command: i32) -> io::Result<Exit> {

@@ -20,7 +20,7 @@ pub use step::{
     Step,
 };
 
-use crate::{Access, HostFacts, Ids, MountSource, MountSpec, Process, RunSpec, Security};
+use crate::{Access, HostFacts, Ids, Input, MountSource, MountSpec, Process, RunSpec, Security};
 
 /// Lays out the sandbox for one command.
 #[must_use]
@@ -34,7 +34,11 @@ pub fn plan(spec: &RunSpec, facts: &HostFacts) -> SandboxPlan {
     );
     mount_files(spec, &layout, &mut steps);
     steps.push(Step::Pivot);
-    steps.push(Step::NullInput);
+    steps.push(match spec.process.input {
+        Input::Nothing => Step::NullInput,
+        Input::Pipe => Step::OfferPipe,
+        Input::Terminal(size) => Step::OfferTerminal(size),
+    });
     steps.push(Step::ForkCommand);
     start_command(spec, facts, &mut steps);
     SandboxPlan { frame: frame::plan(spec, facts, &layout), steps }
@@ -180,7 +184,10 @@ fn bind(source: &Path, target: &str, kind: Kind, access: Access) -> Step {
 }
 
 fn start_command(spec: &RunSpec, facts: &HostFacts, steps: &mut Vec<Step>) {
-    let Process { args, env, cwd, user } = &spec.process;
+    let Process { args, env, cwd, user, input } = &spec.process;
+    if let Input::Terminal(_) = input {
+        steps.push(Step::TakeTerminal);
+    }
     if !spec.limits.is_empty() {
         steps.push(Step::SetLimits { limits: spec.limits.clone() });
     }

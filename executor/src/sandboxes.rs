@@ -3,6 +3,8 @@
 //! The helper is started with the first sandbox, and ends with the [`Sandboxes`]. See [`crate::helper`] for
 //! what goes over the sockets.
 
+mod attach;
+
 use std::io::{self, IoSlice, Read as _, Write as _};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
@@ -18,6 +20,8 @@ use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 use rustix::pipe::PipeFlags;
+
+pub use attach::Attachment;
 
 use crate::plan::{Frame, SandboxPlan, plan};
 use crate::report::{self, Report};
@@ -88,6 +92,13 @@ impl Sandboxes {
         on_output: &mut dyn FnMut(Stream, &[u8]),
         cancel: &Cancel,
     ) -> Result<Exit, ExecutorError> {
+        let mut begun = self.begin(spec, upcoming)?;
+        let received = collect(&mut begun.sandbox, on_output, cancel)?;
+        begun.conclude(&received, on_output)
+    }
+
+    /// Has a sandbox take the steps to the command.
+    fn begin(&self, spec: &RunSpec, upcoming: Upcoming) -> Result<Begun, ExecutorError> {
         let SandboxPlan { frame, steps } = plan(spec, &self.facts);
         let steps =
             serde_json::to_vec(&steps).map_err(|source| ExecutorError::Encode { source })?;
@@ -103,19 +114,7 @@ impl Sandboxes {
         if upcoming == Upcoming::Another {
             self.make_spare(&sandbox.frame);
         }
-        let received = collect(&mut sandbox, on_output, cancel)?;
-        match report::first(&received) {
-            Some(Report::Ended(exit)) => Ok(exit),
-            Some(Report::NotExecuted { code, message }) => {
-                on_output(Stream::Stderr, format!("kiln: {message}\n").as_bytes());
-                Ok(Exit::Code(code))
-            }
-            Some(Report::Failed(fault)) => Err(fault.into()),
-            None => {
-                sent.map_err(helper_error("send the plan to the sandbox"))?;
-                Err(ExecutorError::Lost)
-            }
-        }
+        Ok(Begun { sandbox, sent })
     }
 
     /// Has another sandbox made ready, unless one is. Should it fail, the run that wants it will too, and
@@ -170,6 +169,34 @@ impl Sandboxes {
             .spawn()
             .map_err(|source| ExecutorError::SpawnHelper { path: self.program.clone(), source })?;
         Ok(Helper { process, requests })
+    }
+}
+
+/// A sandbox that was sent its steps.
+struct Begun {
+    sandbox: Sandbox,
+    sent: io::Result<()>,
+}
+
+impl Begun {
+    /// What the reports come to.
+    fn conclude(
+        self,
+        received: &[u8],
+        on_output: &mut dyn FnMut(Stream, &[u8]),
+    ) -> Result<Exit, ExecutorError> {
+        match report::first(received) {
+            Some(Report::Ended(exit)) => Ok(exit),
+            Some(Report::NotExecuted { code, message }) => {
+                on_output(Stream::Stderr, format!("kiln: {message}\n").as_bytes());
+                Ok(Exit::Code(code))
+            }
+            Some(Report::Failed(fault)) => Err(fault.into()),
+            None => {
+                self.sent.map_err(helper_error("send the plan to the sandbox"))?;
+                Err(ExecutorError::Lost)
+            }
+        }
     }
 }
 

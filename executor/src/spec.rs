@@ -55,6 +55,28 @@ pub struct Process {
     /// `user[:group]`, names (looked up in the root's `/etc/passwd` and `/etc/group`) or numbers; empty
     /// for root.
     pub user: String,
+    /// What it reads.
+    pub input: Input,
+}
+
+/// A command's standard input. Anything but nothing is fed by [`crate::Sandboxes::attach`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Input {
+    /// `/dev/null`.
+    #[default]
+    Nothing,
+    /// A pipe.
+    Pipe,
+    /// A terminal of the sandbox's own, in the place of both outputs as well.
+    Terminal(WindowSize),
+}
+
+/// The size of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct WindowSize {
+    pub rows: u16,
+    pub columns: u16,
 }
 
 /// A sandbox's network.

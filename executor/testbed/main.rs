@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use kiln_executor::{
-    Cancel, Exit, HostFacts, Network, Process, RunSpec, Sandboxes, Security, Stream, Upcoming,
-    helper_main, userns,
+    Cancel, Exit, HostFacts, Input, Network, Process, RunSpec, Sandboxes, Security, Stream,
+    Upcoming, helper_main, userns,
 };
 use kiln_ir::GuestPath;
 
@@ -53,6 +53,7 @@ fn call() -> Result<Exit, Box<dyn std::error::Error>> {
             env: vec![("PATH".to_owned(), "/bin".to_owned())],
             cwd: GuestPath::root(),
             user: user.clone(),
+            input: Input::Nothing,
         },
         hostname: "testbed".to_owned(),
         network: if network == "none" { Network::None } else { Network::Host },

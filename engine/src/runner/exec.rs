@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use kiln_cache::layer::Staging;
 use kiln_cache::{CacheMountGuard, CacheMountSpec, LayerRef, Snapshot};
 use kiln_executor::{
-    Access, Cancel as RunCancel, Exit, MountSource, MountSpec, Network, Process, RunSpec,
+    Access, Cancel as RunCancel, Exit, Input, MountSource, MountSpec, Network, Process, RunSpec,
     Sandboxes, Security, Upcoming, Writable,
 };
 use kiln_ir::{
@@ -118,6 +118,7 @@ impl Runner<'_> {
                 env,
                 cwd: op.cwd.clone(),
                 user: op.user.clone(),
+                input: Input::Nothing,
             },
             hostname: op.hostname.clone().unwrap_or_else(|| HOSTNAME.to_owned()),
             network: match op.network {

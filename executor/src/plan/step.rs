@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Filter;
-use crate::{Access, Hidden, ResourceLimit, Writable};
+use crate::{Access, Hidden, ResourceLimit, WindowSize, Writable};
 
 /// All that is done to start one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,9 +142,15 @@ pub enum Step {
     },
     /// Puts `/dev/null` in the place of standard input.
     NullInput,
+    /// Puts a pipe in the place of standard input, and gives its other end to the caller.
+    OfferPipe,
+    /// Makes a terminal in the sandbox's `/dev/pts`, and gives its other end to the caller.
+    OfferTerminal(WindowSize),
     /// Starts the process that becomes the command. The first process stays behind, reaps orphans, and
     /// kills what is left when the command ends.
     ForkCommand,
+    /// Starts a session on the terminal that was made, which takes the place of input and both outputs.
+    TakeTerminal,
     /// Sets resource limits.
     SetLimits {
         /// Which.
@@ -297,6 +303,9 @@ impl fmt::Display for Step {
             Self::Mask { path } => write!(f, "hide `{path}`"),
             Self::Protect { path } => write!(f, "make `{path}` read-only"),
             Self::NullInput => write!(f, "open `/dev/null`"),
+            Self::OfferPipe => write!(f, "make a pipe for the command's input"),
+            Self::OfferTerminal(_) => write!(f, "make a terminal"),
+            Self::TakeTerminal => write!(f, "take the terminal"),
             Self::ForkCommand => write!(f, "start the command's process"),
             Self::SetLimits { .. } => write!(f, "set resource limits"),
             Self::EnterDirectory { path } => write!(f, "enter the working directory `{path}`"),

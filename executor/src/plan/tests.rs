@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use kiln_ir::GuestPath;
 
 use super::*;
-use crate::{Hidden, Network, Resource, ResourceLimit, Writable};
+use crate::{Hidden, Network, Resource, ResourceLimit, WindowSize, Writable};
 
 fn spec() -> RunSpec {
     RunSpec {
@@ -20,6 +20,7 @@ fn spec() -> RunSpec {
             env: vec![("PATH".into(), "/bin".into())],
             cwd: path("/src"),
             user: "app".into(),
+            input: Input::Nothing,
         },
         hostname: "buildkitsandbox".into(),
         network: Network::Host,
@@ -118,6 +119,20 @@ fn without_network() {
 fn insecure() {
     let spec = RunSpec { security: Security::Insecure, ..spec() };
     check("insecure", &plan(&spec, &facts(Ids::All)));
+}
+
+#[test]
+fn with_a_terminal() {
+    let mut spec = spec();
+    spec.process.input = Input::Terminal(WindowSize { rows: 24, columns: 80 });
+    check("terminal", &plan(&spec, &facts(Ids::All)));
+}
+
+#[test]
+fn with_piped_input() {
+    let mut spec = spec();
+    spec.process.input = Input::Pipe;
+    check("pipe", &plan(&spec, &facts(Ids::All)));
 }
 
 #[test]

@@ -10,8 +10,8 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use kiln_executor::{
-    Cancel, ExecutorError, Exit, HostFacts, Network, Process, RunSpec, Sandboxes, Security, Stream,
-    Upcoming,
+    Cancel, ExecutorError, Exit, HostFacts, Input, Network, Process, RunSpec, Sandboxes, Security,
+    Stream, Upcoming,
 };
 use kiln_ir::GuestPath;
 use tempfile::TempDir;
@@ -20,8 +20,8 @@ use tempfile::TempDir;
 pub(crate) const TESTBED: &str = env!("CARGO_BIN_EXE_kiln-executor-testbed");
 
 const APPLETS: &str = "[ cat chgrp chmod chown cp df dd echo env expr false find grep head hostname id \
-    ifconfig kill ln ls mkdir mknod mount mv nc ps pwd readlink rm rmdir sed sh sleep sort stat su sync \
-    tail test touch tr true umount unshare wc which whoami yes";
+    ifconfig kill ln ls mkdir mknod mount mv nc ps pwd readlink rm rmdir sed sh sleep sort stat stty su sync \
+    tail test touch tr true tty umount unshare wc which whoami yes";
 
 /// Whether this machine can run sandboxes; if not, says why.
 pub(crate) fn can_run() -> bool {
@@ -96,6 +96,7 @@ impl Bed {
                 env: vec![("PATH".to_owned(), "/bin".to_owned())],
                 cwd: GuestPath::root(),
                 user: String::new(),
+                input: Input::Nothing,
             },
             hostname: "kiln-test".to_owned(),
             network: Network::Host,

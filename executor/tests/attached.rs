@@ -1,0 +1,296 @@
+//! Commands that are attached to their caller: by a terminal, as a person has one, and by pipes.
+
+#![expect(clippy::unwrap_used, reason = "a part of tests")]
+
+mod common;
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{Bed, can_run, is_mounted_below, process_exists, sandboxes, wait_until};
+use kiln_executor::{
+    Attachment, Cancel, ExecutorError, Exit, Input, MountSource, MountSpec, RunSpec, WindowSize,
+};
+use kiln_ir::GuestPath;
+use rustix::pty::OpenptFlags;
+use rustix::termios::{OptionalActions, Winsize};
+
+/// How long a person would wait.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A person's terminal, and what was shown on it.
+struct Person {
+    keyboard: File,
+    shown: Receiver<Vec<u8>>,
+    text: String,
+}
+
+impl Person {
+    /// A person, and the terminal as a program has it, in raw mode.
+    fn new() -> (Self, OwnedFd) {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let person = rustix::pty::openpt(flags).unwrap();
+        rustix::pty::unlockpt(&person).unwrap();
+        let terminal = rustix::pty::ioctl_tiocgptpeer(&person, flags).unwrap();
+        let mut mode = rustix::termios::tcgetattr(&terminal).unwrap();
+        mode.make_raw();
+        rustix::termios::tcsetattr(&terminal, OptionalActions::Now, &mode).unwrap();
+        let keyboard = File::from(person);
+        let mut screen = keyboard.try_clone().unwrap();
+        let (send, shown) = channel();
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = screen.read(&mut buffer) {
+                send.send(buffer[..length].to_vec()).unwrap_or_default();
+            }
+        });
+        (Self { keyboard, shown, text: String::new() }, terminal)
+    }
+
+    fn types(&mut self, text: &str) {
+        self.keyboard.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Waits until something is shown that was not awaited before.
+    fn sees(&mut self, expected: &str) {
+        let start = Instant::now();
+        loop {
+            if let Some(at) = self.text.find(expected) {
+                self.text.drain(..at + expected.len());
+                return;
+            }
+            match self.shown.recv_timeout(Duration::from_millis(100)) {
+                Ok(bytes) => self.text.push_str(&String::from_utf8_lossy(&bytes)),
+                Err(RecvTimeoutError::Timeout) if start.elapsed() < PATIENCE => {}
+                Err(error) => panic!("{expected:?} is not in {:?}: {error}", self.text),
+            }
+        }
+    }
+
+    fn resizes(&self, rows: u16, columns: u16) {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&self.keyboard, size).unwrap();
+    }
+}
+
+/// Says that a test is over, however it ends.
+struct Over(Arc<AtomicBool>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.store(thread::panicking(), Ordering::Relaxed);
+    }
+}
+
+/// Runs a spec on a terminal, while a person does things.
+fn with_person(spec: &RunSpec, act: impl FnOnce(&mut Person)) -> Result<Exit, ExecutorError> {
+    let (mut person, terminal) = Person::new();
+    person.resizes(24, 80);
+    let mut spec = spec.clone();
+    spec.process.input = Input::Terminal(WindowSize { rows: 24, columns: 80 });
+    let over = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&over);
+    let cancel = Cancel::when(move || asked.load(Ordering::Relaxed));
+    thread::scope(|scope| {
+        let run = scope.spawn(|| {
+            let fd = terminal.as_fd();
+            let attachment = Attachment { input: fd, output: fd, error: fd };
+            sandboxes().attach(&spec, &attachment, &cancel)
+        });
+        let _over = Over(over);
+        act(&mut person);
+        run.join().unwrap()
+    })
+}
+
+#[test]
+fn a_command_has_a_terminal_of_the_sandboxs_own() {
+    if !can_run() {
+        return;
+    }
+    let script = "tty; [ -t 0 ] && [ -t 1 ] && [ -t 2 ] && echo all; stty size; exit 7";
+    let exit = with_person(&Bed::new().spec(script), |person| {
+        person.sees("/dev/pts/0\r\nall\r\n24 80\r\n");
+    });
+    assert_eq!(exit.unwrap(), Exit::Code(7));
+}
+
+#[test]
+fn a_person_works_in_a_shell() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let mut spec = bed.spec("");
+    spec.process.args = vec!["/bin/sh".to_owned()];
+    spec.process.env.push(("PS1".to_owned(), "> ".to_owned()));
+    let exit = with_person(&spec, |person| {
+        person.sees("> ");
+        person.types("echo a$((1+1))b > /made; cat /made\n");
+        person.sees("a2b\r\n> ");
+        person.types("sh -c 'echo sle''eps; exec sleep 1000'\n");
+        person.sees("sleeps\r\n");
+        // The shell and what it runs have the terminal, so it is not we that are interrupted.
+        person.types("\u{3}");
+        person.sees("> ");
+        person.resizes(50, 132);
+        person
+            .types("until [ \"$(stty size)\" = '50 132' ]; do sleep 0.05; done; echo re''sized\n");
+        person.sees("resized\r\n> ");
+        person.types("exit 3\n");
+    });
+    assert_eq!(exit.unwrap(), Exit::Code(3));
+    assert_eq!(std::fs::read(spec.upper.join("made")).unwrap(), b"a2b\n");
+    wait_until("a mount is left", || !is_mounted_below(bed.dir.path()));
+}
+
+#[test]
+fn the_terminal_is_the_users() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let mut spec = bed.spec("echo named > $(tty); stat -c %u:%a $(tty); cat /dev/tty");
+    spec.process.user = "1000:1000".to_owned();
+    let exit = with_person(&spec, |person| {
+        person.sees("named\r\n1000:620\r\n");
+        // The end of the input, as a person types it.
+        person.types("typed\n\u{4}");
+        person.sees("typed\r\ntyped\r\n");
+    });
+    assert_eq!(exit.unwrap(), Exit::Code(0));
+}
+
+#[test]
+fn all_output_is_shown_before_the_end() {
+    if !can_run() {
+        return;
+    }
+    for _ in 0..20 {
+        let exit = with_person(
+            &Bed::new().spec("yes 0123456 | head -c 100000; echo; echo last"),
+            |person| {
+                person.sees("last\r\n");
+            },
+        );
+        assert_eq!(exit.unwrap(), Exit::Code(0));
+    }
+}
+
+#[test]
+fn a_program_that_is_missing_is_told_on_the_terminal() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let mut spec = bed.spec("");
+    spec.process.args = vec!["/no/shell".to_owned()];
+    let exit = with_person(&spec, |person| person.sees("kiln: `/no/shell` was not found\r\n"));
+    assert_eq!(exit.unwrap(), Exit::Code(127));
+}
+
+#[test]
+fn a_terminal_cannot_be_made_where_an_image_hides_it() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let mut spec = bed.spec("true");
+    let target = GuestPath::new("/dev/pts").unwrap();
+    spec.mounts.push(MountSpec { target, source: MountSource::Tmpfs { size_bytes: None } });
+    let error = with_person(&spec, |_| {}).unwrap_err().to_string();
+    assert!(error.contains("make a terminal"), "{error}");
+}
+
+/// Runs a script between pipes; `input` is written by a thread. Its exit, output and errors.
+fn piped(
+    spec: &RunSpec,
+    input: Vec<u8>,
+    cancel: &Cancel,
+) -> (Result<Exit, ExecutorError>, String, String) {
+    let mut spec = spec.clone();
+    spec.process.input = Input::Pipe;
+    let (read_input, write_input) = std::io::pipe().unwrap();
+    let (mut read_output, write_output) = std::io::pipe().unwrap();
+    let (mut read_errors, write_errors) = std::io::pipe().unwrap();
+    thread::spawn(move || {
+        let mut write_input = write_input;
+        // The command need not read it all.
+        write_input.write_all(&input).unwrap_or_default();
+    });
+    let output = thread::spawn(move || std::io::read_to_string(&mut read_output).unwrap());
+    let errors = thread::spawn(move || std::io::read_to_string(&mut read_errors).unwrap());
+    let attachment = Attachment {
+        input: read_input.as_fd(),
+        output: write_output.as_fd(),
+        error: write_errors.as_fd(),
+    };
+    let exit = sandboxes().attach(&spec, &attachment, cancel);
+    drop((write_output, write_errors, read_input));
+    (exit, output.join().unwrap(), errors.join().unwrap())
+}
+
+fn check_piped(script: &str, input: Vec<u8>, exit: Exit, output: &str, errors: &str) {
+    let (found, out, err) = piped(&Bed::new().spec(script), input, &Cancel::never());
+    assert_eq!((found.unwrap(), out.as_str(), err.as_str()), (exit, output, errors), "{script}");
+}
+
+#[test]
+fn without_a_terminal_there_are_pipes() {
+    if !can_run() {
+        return;
+    }
+    let check = check_piped;
+    check(
+        "wc -c; echo why >&2; exit 4",
+        vec![b'x'; 1_000_000],
+        Exit::Code(4),
+        "1000000\n",
+        "why\n",
+    );
+    check("[ -t 0 ] || cat", b"\x03\x04raw\n".to_vec(), Exit::Code(0), "\u{3}\u{4}raw\n", "");
+    check("head -c 1", vec![b'x'; 10_000_000], Exit::Code(0), "x", "");
+    check("cat", Vec::new(), Exit::Code(0), "", "");
+}
+
+#[test]
+fn an_attached_command_is_cancelled() {
+    if !can_run() {
+        return;
+    }
+    let word = format!("7{}", std::process::id());
+    let running = Arc::new(AtomicBool::new(false));
+    let (seen, sleeper) = (Arc::clone(&running), word.clone());
+    let cancel = Cancel::when(move || {
+        seen.fetch_or(process_exists(&sleeper), Ordering::Relaxed);
+        seen.load(Ordering::Relaxed)
+    });
+    let bed = Bed::new();
+    let (exit, ..) = piped(&bed.spec(&format!("sleep {word}")), Vec::new(), &cancel);
+    assert!(matches!(exit, Err(ExecutorError::Cancelled)), "{exit:?}");
+    assert!(running.load(Ordering::Relaxed) && !process_exists(&word));
+    wait_until("a mount is left", || !is_mounted_below(bed.dir.path()));
+}
+
+#[test]
+fn a_command_whose_output_nobody_takes_ends() {
+    if !can_run() {
+        return;
+    }
+    let null = File::open("/dev/null").unwrap();
+    let (read, write) = std::io::pipe().unwrap();
+    drop(read);
+    let attachment =
+        Attachment { input: null.as_fd(), output: write.as_fd(), error: write.as_fd() };
+    let bed = Bed::new();
+    let mut spec = bed.spec("yes");
+    spec.process.input = Input::Pipe;
+    let exit = sandboxes().attach(&spec, &attachment, &Cancel::never());
+    assert_eq!(exit.unwrap(), Exit::Signal(13));
+}
