@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         commands::note("warning", reason);
     }
     start_log();
-    commands::run(arguments, entered == Entered::AlreadyRoot).into()
+    commands::run(arguments, entered == Entered::AlreadyRoot)
 }
 
 /// Kiln's own diagnostics, for whoever looks for a defect: `KILN_LOG=debug`.

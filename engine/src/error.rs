@@ -259,6 +259,16 @@ pub enum EngineError {
         /// What may be meant.
         hints: Vec<String>,
     },
+    /// What a step read or gave is not to be had any more, or never was.
+    #[error("the filesystem {when} the step `{step}` is not in the store: {reason}")]
+    NoState {
+        /// `before` or `after`.
+        when: &'static str,
+        /// What people call the step.
+        step: String,
+        /// Why.
+        reason: String,
+    },
     /// What is kept of a build cannot be read.
     #[error("the record of the build `{id}` cannot be read: {reason}")]
     BuildRecord {
@@ -385,8 +395,9 @@ impl EngineError {
             | Self::NamedContext { .. }
             | Self::NoImage { .. }
             | Self::NoBuild { .. }
-            | Self::NoCache { .. }
             | Self::NoStep { .. }
+            | Self::NoState { .. }
+            | Self::NoCache { .. }
             | Self::Image { .. } => ErrorKind::NotFound,
             Self::LostLayer { .. } => ErrorKind::Network,
             Self::CacheExport { source, .. } => source.kind(),

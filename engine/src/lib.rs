@@ -11,6 +11,7 @@ mod explain;
 mod export;
 pub mod history;
 mod images;
+mod inspect;
 mod load;
 mod origin;
 mod remote;
@@ -34,9 +35,13 @@ pub use explain::{
 };
 pub use export::{Destination, Output, PlatformSplit};
 pub use images::{InspectedImage, ListedImage};
+pub use inspect::{ChangeKind, FileChange, FileState, Moment, ShellRequest, Visit};
 pub use kiln_cache::account::{Change, Changed, How, Shown};
+pub use kiln_cache::tree::{Meta, Node};
 pub use kiln_cache::{CacheKey, Gone, check, gc};
-pub use kiln_executor::{Resource, ResourceLimit, helper_main, userns};
+pub use kiln_executor::{
+    Attachment, Exit, Input, Resource, ResourceLimit, WindowSize, helper_main, userns,
+};
 pub use kiln_frontend::{Entitlement, RunOptions};
 pub use kiln_image::layer::{Compression, PackOptions};
 pub use kiln_image::{ImageRef, Platform};

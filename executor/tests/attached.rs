@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a part of tests")]
 
+#[expect(dead_code, reason = "what is attached has other outputs")]
 mod common;
 
 use std::fs::File;

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use kiln_image::Platform;
 
-use super::BuildArg;
+use super::{BuildArg, ShellArgs};
 
 /// `kiln debug`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(after_help = "\
 Examples:
   kiln debug plan Dockerfile
+  kiln debug shell 'build 3/5'
   The steps alone:
     kiln debug plan Dockerfile | jq .steps")]
 pub struct DebugArgs {
@@ -25,6 +26,8 @@ pub struct DebugArgs {
 pub enum Debugged {
     /// Print what a Dockerfile comes to, as one JSON object
     Plan(Box<PlanArgs>),
+    /// Open a shell with the filesystem before or after a step of a build
+    Shell(Box<ShellArgs>),
 }
 
 /// `kiln debug plan`.

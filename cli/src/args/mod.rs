@@ -8,6 +8,7 @@ mod build;
 mod cache;
 mod call;
 mod debug;
+mod diff;
 mod explain;
 mod fields;
 mod graph;
@@ -16,6 +17,7 @@ mod images;
 mod output;
 mod sandbox;
 mod secret;
+mod shell;
 mod upkeep;
 mod values;
 
@@ -31,6 +33,7 @@ pub use build::{BuildArgs, Context, Network, ProgressMode, Results, Settings, So
 pub use cache::{CacheFrom, CacheTo, Caches};
 pub use call::{Call, CallFormat, CallMethod};
 pub use debug::{DebugArgs, Debugged, PlanArgs};
+pub use diff::DiffArgs;
 pub use explain::ExplainArgs;
 pub use fields::ValueError;
 pub use graph::{GraphArgs, GraphFormat};
@@ -42,6 +45,7 @@ pub use images::{ImagesArgs, InspectArgs, LoadArgs, SaveArgs};
 pub use output::{Destination, OutputSpec};
 pub use sandbox::{AgentSpec, Allowance, HostSpec, Sandbox, Ulimit};
 pub use secret::{SecretFrom, SecretInKey, SecretSpec};
+pub use shell::ShellArgs;
 pub use upkeep::{
     Builder, BuilderArgs, CheckArgs, DfArgs, DuArgs, Filter, Format, PruneArgs, RmiArgs, System,
     SystemArgs, kind_name,
@@ -97,6 +101,8 @@ pub enum Command {
     Graph(Box<GraphArgs>),
     /// Show builds of the past
     History(HistoryArgs),
+    /// Show what a step of a build changed
+    Diff(DiffArgs),
     /// Show and prune the build cache
     Builder(BuilderArgs),
     /// Show and keep up the store

@@ -160,7 +160,7 @@ fn counted(secrets: &[args::SecretSpec]) -> BTreeSet<String> {
     counted.map(|spec| spec.id.clone()).collect()
 }
 
-fn secret(spec: &args::SecretSpec) -> SecretSource {
+pub(super) fn secret(spec: &args::SecretSpec) -> SecretSource {
     match &spec.from {
         SecretFrom::File(path) => SecretSource::File(path.clone()),
         SecretFrom::Env(name) => SecretSource::Env(name.clone()),

@@ -3,6 +3,7 @@
 mod ask;
 mod build;
 mod debug;
+mod diff;
 mod durable;
 mod explain;
 mod graph;
@@ -10,8 +11,10 @@ mod history;
 mod images;
 mod report;
 mod sandbox;
+mod shell;
 mod signals;
 mod table;
+mod terminal;
 mod upkeep;
 
 use std::io::{self, Write as _};
@@ -34,6 +37,8 @@ pub(crate) enum Failure {
     Engine(EngineError),
     /// All is told; this remains to be returned.
     Told(ExitCode),
+    /// A command that Kiln ran for somebody ended with this code.
+    Exit(u8),
 }
 
 impl From<EngineError> for Failure {
@@ -43,7 +48,7 @@ impl From<EngineError> for Failure {
 }
 
 /// Does what was asked for.
-pub(crate) fn run(arguments: LowArgs, is_root: bool) -> ExitCode {
+pub(crate) fn run(arguments: LowArgs, is_root: bool) -> std::process::ExitCode {
     let place = Place {
         root: arguments.root.unwrap_or_else(|| default_root(is_root)),
         config: arguments.config,
@@ -57,6 +62,7 @@ pub(crate) fn run(arguments: LowArgs, is_root: bool) -> ExitCode {
         Command::Save(save) => images::save(&place, save),
         Command::Rmi(rmi) => images::rmi(&place, &rmi),
         Command::Graph(arguments) => graph::graph(&place, *arguments),
+        Command::Diff(arguments) => diff::diff(&place, &arguments),
         Command::History(arguments) => history::history(&place, arguments),
         Command::Builder(BuilderArgs { what: Builder::Du(du) }) => upkeep::du(&place, &du),
         Command::Builder(BuilderArgs { what: Builder::Prune(prune) }) => {
@@ -65,11 +71,13 @@ pub(crate) fn run(arguments: LowArgs, is_root: bool) -> ExitCode {
         Command::System(SystemArgs { what: System::Df(df) }) => upkeep::df(&place, &df),
         Command::System(SystemArgs { what: System::Check(check) }) => upkeep::check(&place, &check),
         Command::Debug(DebugArgs { what: Debugged::Plan(plan) }) => debug::plan(&place, &plan),
+        Command::Debug(DebugArgs { what: Debugged::Shell(shell) }) => shell::shell(&place, &shell),
     };
     match result {
-        Ok(()) => ExitCode::Success,
-        Err(Failure::Told(code)) => code,
-        Err(Failure::Engine(error)) => fail(&error),
+        Ok(()) => ExitCode::Success.into(),
+        Err(Failure::Told(code)) => code.into(),
+        Err(Failure::Exit(code)) => code.into(),
+        Err(Failure::Engine(error)) => fail(&error).into(),
     }
 }
 

@@ -11,7 +11,7 @@ use kiln_solver::{Cancel, Canceller};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::report::note;
+use super::{report::note, terminal};
 
 /// How long a build may take to stop.
 const GRACE: Duration = Duration::from_secs(1);
@@ -45,6 +45,7 @@ fn watch(mut signals: Signals, canceller: Canceller) {
 
 #[expect(clippy::exit, reason = "whoever stopped the build does not want to wait")]
 fn stop_now() -> ! {
+    terminal::restore();
     note("error", "interrupted");
     std::process::exit(ExitCode::Interrupted.code().into())
 }

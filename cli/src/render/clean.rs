@@ -144,6 +144,27 @@ pub fn one_line(text: &str) -> String {
     visible(text).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// A name of a file on one line, so that no two names look the same: a backslash is doubled, and what is no text or
+/// would steer a terminal is written as `\xNN`, byte by byte.
+#[must_use]
+pub fn escaped(name: &[u8]) -> String {
+    let mut text = String::with_capacity(name.len());
+    let spell = |text: &mut String, bytes: &[u8]| {
+        bytes.iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+    };
+    for chunk in name.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\\' => text.push_str("\\\\"),
+                c if steers(c) => spell(&mut text, c.encode_utf8(&mut [0; 4]).as_bytes()),
+                c => text.push(c),
+            }
+        }
+        spell(&mut text, chunk.invalid());
+    }
+    text
+}
+
 /// A message as a person would put it: `No such file or directory (os error 2)` is `no such file or
 /// directory`.
 #[must_use]
@@ -274,6 +295,18 @@ mod tests {
             ("All fine", "All fine"),
         ] {
             assert_eq!(in_words(message), expected);
+        }
+    }
+
+    #[test]
+    fn names_of_files_are_told_apart() {
+        for (name, expected) in [
+            (&b"plain \xc3\xa4"[..], "plain \u{e4}"),
+            (b"a\nb\tc\x1b[2J\x7f", r"a\x0ab\x09c\x1b[2J\x7f"),
+            (b"back\\slash\xff", r"back\\slash\xff"),
+            ("\u{202e}x\u{9b}".as_bytes(), r"\xe2\x80\xaex\xc2\x9b"),
+        ] {
+            assert_eq!(escaped(name), expected);
         }
     }
 

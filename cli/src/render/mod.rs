@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use kiln_solver::Event;
 
-pub use clean::{LineCleaner, in_words, one_line, output_line};
+pub use clean::{LineCleaner, escaped, in_words, one_line, output_line};
 pub use display::Display;
 pub use plain::Plain;
 pub use quiet::Quiet;

@@ -6,15 +6,11 @@
 use std::collections::BTreeMap;
 
 use kiln_cache::{AccountRow, CacheKey, Missed, Trace};
-use kiln_grammar::nearest;
 
 use super::{Explanation, Facts, State, StepFacts, explain};
 use crate::error::Place;
-use crate::history::{PastBuild, PastTask, TaskState};
+use crate::history::{Names, PastBuild, PastTask, TaskState, find};
 use crate::{Engine, EngineError};
-
-/// Steps that are named where several are meant.
-const MAX_NAMED: usize = 8;
 
 impl Engine {
     /// Why each step of a build of the past ran or did not.
@@ -77,61 +73,17 @@ impl Engine {
 }
 
 impl Explanation {
-    /// The index of the step that is meant: by its index in the build graph, by a line of the Dockerfile
-    /// (`Dockerfile:7` or `:7`), or by a part of its name that only it has.
+    /// The index of the step that is meant, as [`PastBuild::find_step`] has it.
     ///
     /// # Errors
     /// [`EngineError::NoStep`] when there is none, or more than one.
     pub fn find(&self, text: &str) -> Result<usize, EngineError> {
-        let meant: Vec<usize> = match text.parse::<usize>() {
-            Ok(vertex) => self.all(|step| step.vertex == vertex),
-            Err(_) => match line_of(text) {
-                Some((file, line)) => self.all(|step| {
-                    step.place.as_ref().is_some_and(|p| p.line == line && p.file.ends_with(file))
-                }),
-                None => {
-                    let text = plain(text);
-                    let whole = self.all(|step| plain(&step.name) == text);
-                    if whole.is_empty() {
-                        self.all(|step| plain(&step.name).contains(&text))
-                    } else {
-                        whole
-                    }
-                }
-            },
-        };
-        if let [only] = meant[..] {
-            return Ok(only);
-        }
-        let hints = if meant.is_empty() {
-            let names: Vec<&str> = self.steps.iter().map(|step| step.name.as_str()).collect();
-            nearest(text, &names)
-                .map(|name| format!("did you mean `{name}`?"))
-                .into_iter()
-                .collect()
-        } else {
-            let named = meant.iter().take(MAX_NAMED);
-            let name = |index: &usize| {
-                format!("{}: {}", self.steps[*index].vertex, self.steps[*index].name)
-            };
-            named.map(name).collect()
-        };
-        let several = meant.len() > 1;
-        Err(EngineError::NoStep { reference: text.to_owned(), several, hints })
+        let names = self.steps.iter().map(|step| Names {
+            vertex: step.vertex,
+            name: &step.name,
+            file: step.place.as_ref().map_or("", |place| &place.file),
+            line: step.place.as_ref().map_or(0, |place| place.line),
+        });
+        find(&names.collect::<Vec<_>>(), text)
     }
-
-    fn all(&self, wanted: impl Fn(&super::ExplainedStep) -> bool) -> Vec<usize> {
-        (0..self.steps.len()).filter(|index| wanted(&self.steps[*index])).collect()
-    }
-}
-
-/// A file and a line: `Dockerfile:7`, `:7`.
-fn line_of(text: &str) -> Option<(&str, usize)> {
-    let (file, line) = text.rsplit_once(':')?;
-    Some((file, line.parse().ok()?)).filter(|_| !text.contains(' '))
-}
-
-/// A name without the blanks that line numbers up.
-fn plain(name: &str) -> String {
-    name.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -23,6 +23,8 @@ use kiln_ir::{Digest, OpId};
 use kiln_solver::{Event, EventKind, Stream, TaskId, Unit};
 use serde::{Deserialize, Serialize};
 
+use super::recipe::Recipe;
+
 /// The version of the form.
 pub(super) const VERSION: u32 = 1;
 
@@ -118,6 +120,9 @@ pub struct Origin {
     /// The instruction on one line.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub text: String,
+    /// How the command is run, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Box<Recipe>>,
 }
 
 fn is_zero(number: &usize) -> bool {

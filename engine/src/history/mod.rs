@@ -11,7 +11,9 @@ mod line;
 mod otlp;
 mod past;
 mod reader;
+mod recipe;
 mod recorder;
+mod step;
 mod told;
 
 #[cfg(test)]
@@ -21,7 +23,7 @@ use std::io::{BufRead, BufReader};
 
 use kiln_frontend::Location;
 use kiln_grammar::nearest;
-use kiln_ir::Vertex;
+use kiln_ir::{Op, Vertex};
 use kiln_solver::Event;
 
 pub use contents::{LayerContents, LayerFile};
@@ -30,7 +32,9 @@ pub use line::{Asked, End, How, Origin, RecordedError, RecordedFault, RecordedIm
 pub use otlp::otlp;
 pub use past::{PastBuild, PastTask, TaskState};
 pub use reader::Extent;
+pub use recipe::Recipe;
 pub(crate) use recorder::Recorder;
+pub(crate) use step::{Names, find};
 pub(crate) use told::build_name;
 
 use self::past::Fold;
@@ -42,7 +46,11 @@ const MAX_NAMED: usize = 5;
 impl Origin {
     /// What a vertex is.
     pub(crate) fn of(index: usize, vertex: &Vertex) -> Self {
-        Self { op: told::op_name(&vertex.op).to_owned(), ..Self::unknown(index) }
+        let run = match &vertex.op {
+            Op::Exec(exec) => Some(Box::new(Recipe::of(exec))),
+            Op::Source(_) | Op::File(_) | Op::Merge | Op::Diff => None,
+        };
+        Self { op: told::op_name(&vertex.op).to_owned(), run, ..Self::unknown(index) }
     }
 
     /// The same with a place in a Dockerfile, and the instruction that is there.
@@ -52,7 +60,14 @@ impl Origin {
     }
 
     fn unknown(vertex: usize) -> Self {
-        Self { vertex, op: String::new(), file: String::new(), at: 0, text: String::new() }
+        Self {
+            vertex,
+            op: String::new(),
+            file: String::new(),
+            at: 0,
+            text: String::new(),
+            run: None,
+        }
     }
 }
 

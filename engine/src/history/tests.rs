@@ -76,7 +76,7 @@ fn end() -> Line {
 fn origin(vertex: usize) -> Line {
     let text = "RUN make".to_owned();
     let file = "Dockerfile".to_owned();
-    Line::Origin(Origin { vertex, op: "exec".to_owned(), file, at: 7, text })
+    Line::Origin(Origin { vertex, op: "exec".to_owned(), file, at: 7, text, run: None })
 }
 
 fn file(lines: impl IntoIterator<Item = Line>) -> Vec<u8> {

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use kiln_cache::layer::Staging;
 use kiln_cache::{CacheMountGuard, CacheMountSpec, LayerRef, Snapshot};
 use kiln_executor::{
-    Access, Cancel as RunCancel, Exit, Input, MountSource, MountSpec, Network, Process, RunSpec,
-    Sandboxes, Security, Upcoming, Writable,
+    Access, Attachment, Cancel as RunCancel, Exit, Input, MountSource, MountSpec, Network, Process,
+    RunSpec, Sandboxes, Security, Upcoming, Writable,
 };
+use kiln_frontend::RunOptions;
 use kiln_ir::{
     CacheSharing, Digest, ExecOp, Graph, GuestPath, Mount, MountAccess, MountKind, NetworkMode, Op,
     SecretUse, SecurityMode,
@@ -19,8 +20,11 @@ use kiln_solver::{Cancel, Report, Stream};
 
 use super::agent::{AgentRelay, SocketMeta};
 use super::{Runner, Value};
-use crate::EngineError;
+use crate::build::SandboxLimits;
 use crate::devices::{self, DeviceEdits};
+use crate::secrets::SecretSource;
+use crate::transfer::Transfer;
+use crate::{Engine, EngineError};
 
 /// The host name that BuildKit gives its sandboxes; programs record it in what they build.
 const HOSTNAME: &str = "buildkitsandbox";
@@ -76,8 +80,9 @@ impl Runner<'_> {
     ) -> Result<LayerRef, EngineError> {
         let root = inputs[0].snapshot();
         let staging = self.engine.layers.stage()?;
-        let prepared = self.prepare(op, inputs, &staging, cancel)?;
-        let spec = self.spec(op, root, &staging, &prepared);
+        let surroundings = self.surroundings();
+        let prepared = surroundings.prepare(op, inputs, &staging, cancel)?;
+        let spec = surroundings.spec(op, root, &staging, &prepared);
         let asked = cancel.clone();
         let mut tail = Tail::default();
         let exit = self.commands.sandboxes.run(
@@ -98,6 +103,49 @@ impl Runner<'_> {
         }
         let lowers: Vec<_> = root.layers.iter().map(|layer| layer.digest).collect();
         Ok(LayerRef::new(self.engine.layers.commit_upper(staging, &lowers)?))
+    }
+
+    fn surroundings(&self) -> Surroundings<'_> {
+        let request = self.request;
+        Surroundings {
+            engine: self.engine,
+            secrets: &request.secrets,
+            agents: &request.agents,
+            limits: &request.limits,
+            run: &request.parameters.run,
+            transfer: self.transfer,
+        }
+    }
+}
+
+/// What commands find around them besides their inputs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Surroundings<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) secrets: &'a BTreeMap<String, SecretSource>,
+    pub(crate) agents: &'a BTreeMap<String, PathBuf>,
+    pub(crate) limits: &'a SandboxLimits,
+    pub(crate) run: &'a RunOptions,
+    /// Caches of other machines that the build reads.
+    pub(crate) transfer: Option<&'a Transfer<'a>>,
+}
+
+impl Surroundings<'_> {
+    /// Runs a command that somebody attends, in a sandbox as the op says; what it writes is thrown away.
+    pub(crate) fn attend(
+        &self,
+        op: &ExecOp,
+        inputs: &[Value],
+        (input, attachment): (Input, &Attachment<'_>),
+        cancel: &Cancel,
+    ) -> Result<Exit, EngineError> {
+        let staging = self.engine.layers.stage()?;
+        let prepared = self.prepare(op, inputs, &staging, cancel)?;
+        let mut spec = self.spec(op, inputs[0].snapshot(), &staging, &prepared);
+        spec.process.input = input;
+        let asked = cancel.clone();
+        let cancel = RunCancel::when(move || asked.is_cancelled());
+        Ok(self.engine.sandboxes().attach(&spec, attachment, &cancel)?)
     }
 
     fn spec(
@@ -130,9 +178,9 @@ impl Runner<'_> {
                 SecurityMode::Insecure => Security::Insecure,
             },
             mounts: prepared.mounts.clone(),
-            limits: self.request.limits.resources.clone(),
+            limits: self.limits.resources.clone(),
             extra_hosts: op.extra_hosts.clone(),
-            shm_size_bytes: self.request.limits.shm_size_bytes,
+            shm_size_bytes: self.limits.shm_size_bytes,
         }
     }
 
@@ -156,7 +204,7 @@ impl Runner<'_> {
         make_dir(&self.engine.sandbox_dir())?;
         let (caches, guards) = self.take_caches(op, inputs, cancel)?;
         let DeviceEdits { env, mounts } =
-            devices::resolve(&op.devices, &self.engine.settings.cdi, &self.request.parameters.run)?;
+            devices::resolve(&op.devices, &self.engine.settings.cdi, self.run)?;
         let mut prepared = Prepared { mounts, env, _caches: guards, ..Prepared::default() };
         for (number, mount) in op.mounts.iter().enumerate() {
             let source = match &mount.kind {
@@ -246,7 +294,7 @@ impl Runner<'_> {
 
     /// The socket of an agent; nothing when it was not given and need not be.
     fn agent(&self, id: &str, required: bool) -> Result<Option<&Path>, EngineError> {
-        let given = self.request.agents.get(id).map(PathBuf::as_path);
+        let given = self.agents.get(id).map(PathBuf::as_path);
         if given.is_none() && required {
             let detail = format!("the build was not given it; add `--ssh {id}`");
             return Err(EngineError::Agent { id: id.to_owned(), detail });
@@ -261,7 +309,7 @@ impl Runner<'_> {
         required: bool,
         env: &mut Vec<(String, String)>,
     ) -> Result<Option<MountSource>, EngineError> {
-        let Some(source) = self.request.secrets.get(id) else {
+        let Some(source) = self.secrets.get(id) else {
             if !required {
                 return Ok(None);
             }

@@ -21,6 +21,7 @@ use kiln_ir::{Digest, Graph, Op, SourceOp, Vertex};
 use kiln_solver::{Cancel, Found, Lookup, Report};
 
 pub use exec::Failed;
+pub(crate) use exec::Surroundings;
 pub(crate) use file::now;
 pub(crate) use select::whole;
 pub(crate) use unpack::unpack_layer;
