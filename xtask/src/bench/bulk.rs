@@ -119,7 +119,9 @@ impl Bench {
             let mut cached: Vec<_> = (0..self.runs).map(|_| build()).collect::<Result<_>>()?;
             cached.sort_unstable();
             let cached = cached[cached.len() / 2].as_secs_f64();
-            let each = |total: f64| total * 1e6 / count as f64;
+            // All stages but one have two.
+            let vertices = 2 * count - 1;
+            let each = |total: f64| total * 1e6 / vertices as f64;
             lines.push(format!(
                 "{count} stages: cold {:.1} ms, {:.0} µs a vertex (aim 2,000); cached {:.1} ms, \
                  {:.0} µs a vertex (aim 50)",
