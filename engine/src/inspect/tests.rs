@@ -1,3 +1,5 @@
+//! Steps of builds that were put together by hand.
+
 use kiln_cache::layer::{Content, LayerWriter};
 use kiln_cache::tree::{Meta, Mtime};
 use kiln_cache::{CacheKey, Record};
