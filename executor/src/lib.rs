@@ -2,7 +2,7 @@
 //!
 //! [`plan()`] turns a [`RunSpec`] and [`HostFacts`] into a [`SandboxPlan`]: data, ordered lists of
 //! [`Step`]s. [`Sandboxes`] sends the plan to a helper, the same binary executed again, which is
-//! single-threaded and carries the steps out through a [`Kernel`]. Nothing here knows graphs, caches or
+//! single-threaded and carries the steps out through the seam that its tests replace. Nothing here knows graphs, caches or
 //! images.
 
 #![deny(unsafe_code)]
