@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             return Err(format!("walked {walked} files").into());
         }
         let start = Instant::now();
-        let cache = StatCache::decode(&bytes);
+        let cache = StatCache::decode(bytes.clone());
         decodes.push(start.elapsed());
         warms.push(timed_selection(context.path(), cache)?.0);
     }

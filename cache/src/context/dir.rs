@@ -1,6 +1,6 @@
 //! One open directory: its names, and the stat of one of them.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::mem::MaybeUninit;
 
 use rustix::fd::OwnedFd;
@@ -16,65 +16,72 @@ pub(super) const MASK: StatxFlags =
 /// Room for names in one system call: most directories need one.
 const BUFFER_BYTES: usize = 32 * 1024;
 
-/// A name in a directory.
-#[derive(Debug, Clone)]
-pub(super) struct Name {
-    text: CString,
+/// The names in a directory, in byte order.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// Each with a NUL at its end: together, to be allocated once.
+    text: Vec<u8>,
+    index: Vec<Place>,
+}
+
+/// Where a name is in the text, and what it stands for.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    start: usize,
+    end: usize,
     kind: Kind,
 }
 
-impl Name {
-    /// A name by itself, its kind not known. Nothing when it holds a NUL or is empty.
-    pub(super) fn new(name: &[u8]) -> Option<Self> {
-        let text = CString::new(name).ok().filter(|text| !text.is_empty())?;
-        Some(Self { text, kind: Kind::Other })
-    }
-
-    pub(super) fn bytes(&self) -> &[u8] {
-        self.text.as_bytes()
-    }
-
-    pub(super) fn as_c_str(&self) -> &CStr {
-        &self.text
-    }
-
-    pub(super) fn kind(&self) -> Kind {
-        self.kind
-    }
-}
-
-/// All names in the directory, in byte order.
-pub(super) fn names(dir: &OwnedFd) -> Result<Vec<Name>, Errno> {
-    let mut buffer = [const { MaybeUninit::uninit() }; BUFFER_BYTES];
-    let mut entries = RawDir::new(dir, &mut buffer);
-    let mut names = Vec::new();
-    while let Some(entry) = entries.next() {
-        let entry = entry?;
-        let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
+impl Names {
+    /// All names in an open directory.
+    pub(super) fn read(dir: &OwnedFd) -> Result<Self, Errno> {
+        let mut buffer = [const { MaybeUninit::uninit() }; BUFFER_BYTES];
+        let mut entries = RawDir::new(dir, &mut buffer);
+        let mut names = Self::default();
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let mut named = entry.file_type();
+            if named == FileType::Unknown {
+                // Some filesystems do not say.
+                named = match stat(dir, name) {
+                    Ok(stat) => file_type(&stat),
+                    Err(Errno::NOENT) => continue,
+                    Err(errno) => return Err(errno),
+                };
+            }
+            let start = names.text.len();
+            names.text.extend_from_slice(name.to_bytes_with_nul());
+            let end = names.text.len() - 1;
+            names.index.push(Place { start, end, kind: kind(named) });
         }
-        let mut named = entry.file_type();
-        if named == FileType::Unknown {
-            // Some filesystems do not say.
-            named = match statx(dir, name) {
-                Ok(stat) => file_type(&stat),
-                Err(Errno::NOENT) => continue,
-                Err(errno) => return Err(errno),
-            };
-        }
-        names.push(Name { text: name.to_owned(), kind: kind(named) });
+        let text = &names.text;
+        names.index.sort_unstable_by(|a, b| text[a.start..a.end].cmp(&text[b.start..b.end]));
+        Ok(names)
     }
-    names.sort_unstable_by(|a, b| a.text.cmp(&b.text));
-    Ok(names)
+
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// The names, each with what it stands for.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], Kind)> {
+        self.index.iter().map(|place| (&self.text[place.start..place.end], place.kind))
+    }
+
+    /// The name of this index, as the kernel wants it.
+    pub(super) fn name(&self, index: usize) -> &CStr {
+        let Place { start, end, .. } = self.index[index];
+        // It was one, so this never gives the empty name, which no file has.
+        CStr::from_bytes_with_nul(&self.text[start..=end]).unwrap_or_default()
+    }
 }
 
 /// The stat of `name` itself.
-pub(super) fn stat(dir: &OwnedFd, name: &Name) -> Result<Statx, Errno> {
-    statx(dir, &name.text)
-}
-
-fn statx(dir: &OwnedFd, name: &CStr) -> Result<Statx, Errno> {
+pub(super) fn stat(dir: &OwnedFd, name: &CStr) -> Result<Statx, Errno> {
     rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, MASK)
 }
 

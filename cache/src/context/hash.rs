@@ -1,6 +1,7 @@
 //! Reading a file's content and attributes, sure that both are those of one stat.
 
 use std::collections::BTreeMap;
+use std::ffi::CStr;
 use std::io;
 
 use rustix::fd::OwnedFd;
@@ -8,16 +9,16 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::NO_CONTENT;
-use super::dir::{self, Name};
+use super::dir;
 use super::stat_cache::{Known, StatKey};
 use crate::layer::digest_file;
 
 /// Reads what `key` describes. Nothing when `name` is something else by now, or changed while it was read.
-pub(super) fn read(dir: &OwnedFd, name: &Name, key: &StatKey) -> Result<Option<Known>, Errno> {
+pub(super) fn read(dir: &OwnedFd, name: &CStr, key: &StatKey) -> Result<Option<Known>, Errno> {
     let is_dir = FileType::from_raw_mode(key.mode) == FileType::Directory;
     let only = if is_dir { OFlags::DIRECTORY } else { OFlags::NONBLOCK };
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | only;
-    let file = rustix::fs::openat(dir, name.as_c_str(), flags, Mode::empty())?;
+    let file = rustix::fs::openat(dir, name, flags, Mode::empty())?;
     if stat(&file)? != *key {
         return Ok(None);
     }

@@ -12,6 +12,7 @@ mod dir;
 mod hash;
 mod stat_cache;
 
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -26,8 +27,8 @@ pub use stat_cache::{StatCache, StatKey};
 use crate::CacheError;
 use crate::select::{Found, Kind, LinkId, Peek, SelectError, SourceTree, shown};
 use crate::tree::{Meta, Mtime, Node, paths};
-use dir::Name;
-use stat_cache::{Known, KnownDir};
+use dir::Names;
+use stat_cache::{Known, KnownFile};
 
 /// How often a file that changes under the reader is read again.
 const ATTEMPTS: usize = 3;
@@ -86,42 +87,41 @@ impl LocalTree {
     }
 
     /// One child of an open directory; nothing when it has gone.
-    fn load(&self, at: &At<'_>, name: &Name) -> Result<Option<Found>, SelectError> {
-        let path = paths::join(at.path, name.bytes());
-        let failed = |errno| self.failed("read", &path)(errno);
+    fn load(&self, at: &At<'_>) -> Result<Option<Found>, SelectError> {
+        let failed = |errno| self.failed("read", &at.path())(errno);
         for _ in 0..ATTEMPTS {
-            let stat = match dir::stat(at.fd, name) {
+            let stat = match dir::stat(at.fd, at.name) {
                 Ok(stat) => stat,
                 Err(Errno::NOENT) => return Ok(None),
                 Err(errno) => return Err(failed(errno)),
             };
-            match self.describe(at, name, &stat) {
+            match self.describe(at, &stat) {
                 Ok(Some(found)) => return Ok(Some(found)),
                 // It was replaced or written to since: look again.
                 Ok(None) | Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR | Errno::NXIO) => {}
                 Err(errno) => return Err(failed(errno)),
             }
         }
-        Err(SelectError::Changed { path: shown(&path) })
+        Err(SelectError::Changed { path: shown(&at.path()) })
     }
 
     /// Nothing when the file is no longer what `stat` says.
-    fn describe(&self, at: &At<'_>, name: &Name, stat: &Statx) -> Result<Option<Found>, Errno> {
+    fn describe(&self, at: &At<'_>, stat: &Statx) -> Result<Option<Found>, Errno> {
         let key = StatKey::of(stat);
         let mut known = Known::default();
         let node = match dir::file_type(stat) {
             FileType::RegularFile => {
-                let Some(content) = self.known(at, name, &key)? else { return Ok(None) };
+                let Some(content) = self.known(at, &key)? else { return Ok(None) };
                 known = content;
                 Node::File { digest: known.digest, size_bytes: key.size_bytes }
             }
             FileType::Directory => {
-                let Some(attributes) = self.known(at, name, &key)? else { return Ok(None) };
+                let Some(attributes) = self.known(at, &key)? else { return Ok(None) };
                 known = attributes;
                 Node::Dir { opaque: false }
             }
             FileType::Symlink => {
-                let target = rustix::fs::readlinkat(at.fd, name.as_c_str(), Vec::new())?;
+                let target = rustix::fs::readlinkat(at.fd, at.name, Vec::new())?;
                 Node::Symlink { target: target.into_bytes() }
             }
             FileType::CharacterDevice => {
@@ -135,7 +135,6 @@ impl LocalTree {
         };
         let many_names = stat.stx_nlink > 1 && matches!(node, Node::File { .. });
         Ok(Some(Found {
-            name: name.bytes().to_vec(),
             node,
             meta: Meta { mode: key.mode & 0o7777, uid: 0, gid: 0, xattrs: known.xattrs },
             mtime: key.mtime,
@@ -144,25 +143,32 @@ impl LocalTree {
     }
 
     /// The content and attributes of a file, the attributes of a directory: from the cache, else read.
-    fn known(&self, at: &At<'_>, name: &Name, key: &StatKey) -> Result<Option<Known>, Errno> {
-        if let Some(known) = at.known.as_ref().and_then(|dir| dir.get(name.bytes(), key)) {
-            return Ok(Some(known.clone()));
+    fn known(&self, at: &At<'_>, key: &StatKey) -> Result<Option<Known>, Errno> {
+        if let Some(known) = at.known.and_then(|file| file.if_same(key)) {
+            return Ok(Some(known));
         }
         let now = self.cache.now();
-        let Some(known) = hash::read(at.fd, name, key)? else { return Ok(None) };
+        let Some(known) = hash::read(at.fd, at.name, key)? else { return Ok(None) };
         if !key.is_racy(now) {
-            self.cache.learn(at.path, name.bytes(), *key, known.clone());
+            self.cache.learn(at.parent, at.name.to_bytes(), *key, known.clone());
         }
         Ok(Some(known))
     }
 }
 
-/// An open directory.
+/// A name in an open directory.
 struct At<'a> {
     fd: &'a OwnedFd,
-    /// Below the root.
-    path: &'a [u8],
-    known: Option<KnownDir>,
+    /// The directory's path below the root.
+    parent: &'a [u8],
+    name: &'a CStr,
+    known: Option<&'a KnownFile<'a>>,
+}
+
+impl At<'_> {
+    fn path(&self) -> Vec<u8> {
+        paths::join(self.parent, self.name.to_bytes())
+    }
 }
 
 impl SourceTree for LocalTree {
@@ -187,24 +193,33 @@ impl SourceTree for LocalTree {
     fn entry(&self, path: &[u8]) -> Result<Option<Found>, SelectError> {
         let (parent, name) = paths::split(path);
         let fd = self.open_dir(parent)?;
-        let Some(name) = Name::new(name) else { return Ok(None) };
-        self.load(&At { fd: &fd, path: parent, known: self.cache.directory(parent) }, &name)
+        let Some(name) = CString::new(name).ok().filter(|name| !name.is_empty()) else {
+            return Ok(None);
+        };
+        let known = self.cache.directory(parent);
+        let known = known.get(name.to_bytes());
+        self.load(&At { fd: &fd, parent, name: &name, known })
     }
 
-    fn list(
+    fn list<T: Send>(
         &self,
         dir: &[u8],
-        want: &mut dyn FnMut(&[u8], Kind) -> bool,
-    ) -> Result<Vec<Found>, SelectError> {
+        want: &mut dyn FnMut(&[u8], Kind) -> Option<T>,
+    ) -> Result<Vec<(T, Found)>, SelectError> {
         let fd = self.open_dir(dir)?;
-        let mut names = dir::names(&fd).map_err(self.failed("read the directory", dir))?;
-        self.cache.listed(dir, &names);
-        names.retain(|name| want(name.bytes(), name.kind()));
-        let at = At { fd: &fd, path: dir, known: self.cache.directory(dir) };
-        let loaded: Result<Vec<Option<Found>>, SelectError> = names
-            .par_iter()
+        let names = Names::read(&fd).map_err(self.failed("read the directory", dir))?;
+        let known = self.cache.listed(dir, &names);
+        let wanted = names.iter().enumerate();
+        let wanted: Vec<(usize, T)> =
+            wanted.filter_map(|(index, (name, kind))| Some((index, want(name, kind)?))).collect();
+        let loaded: Result<Vec<Option<(T, Found)>>, SelectError> = wanted
+            .into_par_iter()
             .with_min_len(NAMES_PER_TASK)
-            .map(|name| self.load(&at, name))
+            .map(|(index, asked)| {
+                let (name, known) = (names.name(index), known[index].as_ref());
+                let found = self.load(&At { fd: &fd, parent: dir, name, known })?;
+                Ok(found.map(|found| (asked, found)))
+            })
             .collect();
         Ok(loaded?.into_iter().flatten().collect())
     }

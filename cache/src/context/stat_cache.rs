@@ -6,24 +6,20 @@
 //! modification time. The exception is an edit within one tick of the filesystem's clock, so a file as
 //! young as its reading is not remembered (git's racy rule).
 //!
-//! As bytes: the format's name; then each directory by path with its names in order, all integers little
-//! endian; then BLAKE3 of everything before. What does not decode whole is an empty cache: it costs time,
-//! never a wrong answer.
+//! As bytes: the format's name; then each directory by path with its names in order, each list with its
+//! length before it, all integers little endian; then BLAKE3 of everything before. What is not whole is an
+//! empty cache: it costs time, never a wrong answer.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kiln_ir::Digest;
 
-use super::dir::Name;
-use crate::CacheError;
+use super::dir::Names;
 use crate::select::Kind;
 use crate::tree::{Mtime, paths};
+use codec::Remembered;
 
 mod codec;
 
@@ -76,26 +72,45 @@ impl Default for Known {
     }
 }
 
-type Entries = Vec<(Vec<u8>, StatKey, Known)>;
 /// What is to be written of one directory, by name.
-type Listing<'a> = BTreeMap<&'a [u8], (&'a StatKey, &'a Known)>;
+type Listing<'a> = BTreeMap<&'a [u8], (StatKey, Known)>;
+
+/// A file or directory as an earlier build read it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KnownFile<'a> {
+    name: &'a [u8],
+    key: StatKey,
+    digest: Digest,
+    /// Encoded: few files have any.
+    xattrs: &'a [u8],
+}
+
+impl KnownFile<'_> {
+    /// What reading it would give, if it is the very same by its stat.
+    pub(super) fn if_same(&self, key: &StatKey) -> Option<Known> {
+        (self.key == *key).then(|| self.known())
+    }
+
+    fn is_dir(&self) -> bool {
+        self.key.mode & 0o170_000 == 0o040_000
+    }
+}
 
 /// The remembered entries of one directory, in byte order of their names.
-#[derive(Debug, Clone, Default)]
-pub(super) struct KnownDir(Arc<Entries>);
+#[derive(Debug, Default)]
+pub(super) struct KnownDir<'a>(Vec<KnownFile<'a>>);
 
-impl KnownDir {
-    pub(super) fn get(&self, name: &[u8], key: &StatKey) -> Option<&Known> {
-        let index = self.0.binary_search_by(|(other, _, _)| other.as_slice().cmp(name)).ok()?;
-        let (_, remembered, known) = &self.0[index];
-        (remembered == key).then_some(known)
+impl<'a> KnownDir<'a> {
+    pub(super) fn get(&self, name: &[u8]) -> Option<&KnownFile<'a>> {
+        let index = self.0.binary_search_by(|file| file.name.cmp(name)).ok()?;
+        Some(&self.0[index])
     }
 }
 
 /// The memory of one context, over builds.
 #[derive(Debug)]
 pub struct StatCache {
-    remembered: BTreeMap<Vec<u8>, KnownDir>,
+    remembered: Remembered,
     learned: Mutex<Learned>,
     clock: fn() -> Mtime,
 }
@@ -113,7 +128,7 @@ struct Learned {
 
 impl Default for StatCache {
     fn default() -> Self {
-        Self { remembered: BTreeMap::new(), learned: Mutex::default(), clock: system_now }
+        Self { remembered: Remembered::default(), learned: Mutex::default(), clock: system_now }
     }
 }
 
@@ -126,8 +141,8 @@ fn system_now() -> Mtime {
 impl StatCache {
     /// Reads what [`StatCache::encode`] wrote; anything else is an empty cache.
     #[must_use]
-    pub fn decode(bytes: &[u8]) -> Self {
-        Self { remembered: codec::decode(bytes).unwrap_or_default(), ..Self::default() }
+    pub fn decode(bytes: Vec<u8>) -> Self {
+        Self { remembered: Remembered::read(bytes).unwrap_or_default(), ..Self::default() }
     }
 
     /// All that is worth remembering, as bytes; nothing when nothing changed since [`StatCache::decode`].
@@ -138,8 +153,8 @@ impl StatCache {
             return None;
         }
         let mut all: BTreeMap<&[u8], Listing<'_>> = BTreeMap::new();
-        for (dir, known) in &self.remembered {
-            let entries = known.0.iter().map(|(name, key, known)| (name.as_slice(), (key, known)));
+        for (dir, known) in self.remembered.directories() {
+            let entries = known.0.iter().map(|file| (file.name, (file.key, file.known())));
             all.insert(dir, entries.collect());
         }
         for gone in &learned.gone {
@@ -151,53 +166,18 @@ impl StatCache {
             all.retain(|dir, _| *dir != gone.as_slice() && !dir.starts_with(&below));
         }
         for (dir, entries) in &learned.entries {
+            let entries = entries.iter();
             let entries =
-                entries.iter().map(|(name, (key, known))| (name.as_slice(), (key, known)));
+                entries.map(|(name, (key, known))| (name.as_slice(), (*key, known.clone())));
             all.entry(dir).or_default().extend(entries);
         }
         Some(codec::encode(&all))
     }
 
-    /// The name of the file that remembers the context at `context`: one for each real path.
-    ///
-    /// # Errors
-    /// When `context` does not lead anywhere.
-    pub fn file_name(context: &Path) -> Result<String, CacheError> {
-        let real = fs::canonicalize(context).map_err(CacheError::io("resolve", context))?;
-        Ok(Digest::of(real.as_os_str().as_bytes()).to_string())
-    }
-
-    /// Reads a file that [`StatCache::save`] wrote. Without one, or with one that is damaged, nothing is
-    /// remembered.
-    #[must_use]
-    pub fn load(file: &Path) -> Self {
-        fs::read(file).map(|bytes| Self::decode(&bytes)).unwrap_or_default()
-    }
-
-    /// Puts all that is worth remembering in place of `file`, by way of the directory `staging` on the same
-    /// filesystem. Without news nothing is written.
-    ///
-    /// # Errors
-    /// When writing fails; `file` is as it was then.
-    pub fn save(&self, file: &Path, staging: &Path) -> Result<(), CacheError> {
-        static SAVED: AtomicU64 = AtomicU64::new(0);
-        let Some(bytes) = self.encode() else { return Ok(()) };
-        let number = SAVED.fetch_add(1, Ordering::Relaxed);
-        let temporary = staging.join(format!("{}-stat-cache-{number}", std::process::id()));
-        let written = fs::write(&temporary, bytes)
-            .and_then(|()| fs::rename(&temporary, file))
-            .map_err(CacheError::io("save the stat cache", file));
-        if written.is_err() {
-            // What failed is told already, and staging is swept anyway.
-            let _removed = fs::remove_file(&temporary);
-        }
-        written
-    }
-
     /// How many files and directories are remembered from earlier builds.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.remembered.values().map(|dir| dir.0.len()).sum()
+        self.remembered.directories().map(|(_, known)| known.0.len()).sum()
     }
 
     /// Whether nothing is remembered from earlier builds.
@@ -216,8 +196,8 @@ impl StatCache {
         (self.clock)()
     }
 
-    pub(super) fn directory(&self, path: &[u8]) -> Option<KnownDir> {
-        self.remembered.get(path).cloned()
+    pub(super) fn directory(&self, path: &[u8]) -> KnownDir<'_> {
+        self.remembered.directory(path)
     }
 
     pub(super) fn learn(&self, dir: &[u8], name: &[u8], key: StatKey, known: Known) {
@@ -233,24 +213,28 @@ impl StatCache {
         }
     }
 
-    /// Takes note of a directory's whole list of names, in byte order, to forget what is gone.
-    pub(super) fn listed(&self, dir: &[u8], names: &[Name]) {
-        let Some(known) = self.remembered.get(dir) else { return };
-        let mut names = names.iter().peekable();
+    /// What is remembered of each name of a directory's whole list, which is in byte order. Takes note of
+    /// what is not there any more, to forget it.
+    pub(super) fn listed(&self, dir: &[u8], names: &Names) -> Vec<Option<KnownFile<'_>>> {
+        let mut recalled = Vec::with_capacity(names.len());
         let mut gone = Vec::new();
-        for (remembered, key, _) in known.0.iter() {
-            while names.next_if(|name| name.bytes() < remembered.as_slice()).is_some() {}
-            let was_dir = key.mode & 0o170_000 == 0o040_000;
-            let is_there = names.peek().is_some_and(|name| {
-                name.bytes() == remembered.as_slice() && was_dir == (name.kind() == Kind::Dir)
-            });
-            if !is_there {
-                gone.push(paths::join(dir, remembered));
+        let mut known = self.directory(dir).0.into_iter().peekable();
+        for (name, kind) in names.iter() {
+            while let Some(before) = known.next_if(|file| file.name < name) {
+                gone.push(paths::join(dir, before.name));
             }
+            let same = known.next_if(|file| file.name == name);
+            // A directory that is none any more takes all below with it.
+            if same.is_some_and(|file| file.is_dir() != (kind == Kind::Dir)) {
+                gone.push(paths::join(dir, name));
+            }
+            recalled.push(same);
         }
+        gone.extend(known.map(|file| paths::join(dir, file.name)));
         if !gone.is_empty() {
             self.learned().gone.append(&mut gone);
         }
+        recalled
     }
 
     fn learned(&self) -> std::sync::MutexGuard<'_, Learned> {

@@ -224,7 +224,7 @@ impl<T: SourceTree> Copier<'_, T> {
         match &root.content {
             RootContent::Directory(entries) => {
                 for entry in entries {
-                    self.entry(entry, (&dest, paths::join(&dest, &entry.dest)), target)?;
+                    self.entry(entry, (&dest, paths::join(&dest, entry.dest())), target)?;
                 }
                 Ok(())
             }
@@ -295,7 +295,7 @@ impl<T: SourceTree> Copier<'_, T> {
                     false => Known::Certain(*digest),
                 };
                 self.paths.insert(path.clone());
-                let source = entry.source.clone();
+                let source = entry.source().to_vec();
                 self.files.push(NewFile { path, meta, mtime, source, known });
             }
             Node::Hardlink { to } => {

@@ -3,11 +3,16 @@
 //! Everything is framed, and leads into one hash in the order of the entries.
 
 use kiln_ir::{CopyOp, Digest, ModeSpec};
+use rayon::prelude::*;
 
 use super::{Root, RootContent, Selected};
 use crate::tree::{Meta, Node};
 
 const DOMAIN: &[u8] = b"kiln selection 2";
+/// So many entries are framed by one thread at a time.
+const ENTRIES_PER_TASK: usize = 1024;
+/// What most entries need, and names of some length.
+const ENTRY_BYTES: usize = 160;
 
 /// Which metadata the copy reads.
 #[derive(Clone, Copy)]
@@ -19,15 +24,23 @@ struct Reads {
 pub(super) fn of(roots: &[Root], copy: &CopyOp) -> Digest {
     let reads =
         Reads { owner: copy.owner.is_none(), mode: !matches!(copy.mode, Some(ModeSpec::Octal(_))) };
-    let entries: usize = roots.iter().map(|root| root.entries().len()).sum();
-    let mut out = Framed(Vec::with_capacity(64 + 160 * entries));
+    let mut hash = blake3::Hasher::new();
+    let mut out = Framed::default();
     out.bytes(DOMAIN);
     out.number(u64::from(reads.owner) | u64::from(reads.mode) << 1);
     for root in roots {
         match &root.content {
             RootContent::Directory(entries) => {
                 out.number(0);
-                out.list(entries, reads);
+                out.number(entries.len() as u64);
+                hash.update(&std::mem::take(&mut out).0);
+                let framed: Vec<Framed> = entries
+                    .par_chunks(ENTRIES_PER_TASK)
+                    .map(|entries| Framed::of(entries, reads))
+                    .collect();
+                for framed in framed {
+                    hash.update(&framed.0);
+                }
             }
             // Its name counts where the destination is a directory.
             RootContent::Single(entry) => {
@@ -37,13 +50,23 @@ pub(super) fn of(roots: &[Root], copy: &CopyOp) -> Digest {
             }
         }
     }
-    Digest::of(&out.0)
+    hash.update(&out.0);
+    Digest::from_bytes(*hash.finalize().as_bytes())
 }
 
-/// Bytes to be hashed at once, which is much faster than in the small pieces they come in.
+/// Bytes to be hashed together, which is much faster than in the small pieces they come in.
+#[derive(Default)]
 struct Framed(Vec<u8>);
 
 impl Framed {
+    fn of(entries: &[Selected], reads: Reads) -> Self {
+        let mut framed = Self(Vec::with_capacity(ENTRY_BYTES * entries.len()));
+        for entry in entries {
+            framed.entry(entry, reads);
+        }
+        framed
+    }
+
     fn number(&mut self, number: u64) {
         self.0.extend_from_slice(&number.to_le_bytes());
     }
@@ -53,16 +76,9 @@ impl Framed {
         self.0.extend_from_slice(bytes);
     }
 
-    fn list(&mut self, entries: &[Selected], reads: Reads) {
-        self.number(entries.len() as u64);
-        for entry in entries {
-            self.entry(entry, reads);
-        }
-    }
-
     fn entry(&mut self, entry: &Selected, reads: Reads) {
-        let Selected { source: _, dest, node, meta, mtime: _ } = entry;
-        self.bytes(dest);
+        let Selected { path: _, root_bytes: _, node, meta, mtime: _ } = entry;
+        self.bytes(entry.dest());
         self.node(node);
         let is_link = matches!(node, Node::Symlink { .. } | Node::Hardlink { .. });
         self.meta(meta, Reads { mode: reads.mode && !is_link, ..reads });

@@ -59,16 +59,29 @@ pub enum RootContent {
 /// One thing to be copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selected {
-    /// Its path in the source tree, without symbolic links on the way.
-    pub source: Vec<u8>,
-    /// Its path below the destination.
-    pub dest: Vec<u8>,
+    path: Vec<u8>,
+    /// How many bytes of the path lead to the destination.
+    root_bytes: usize,
     /// What it is. A [`Node::Hardlink`] refers to the `dest` of an earlier entry of the same root.
     pub node: Node,
     /// As in the source tree: the op's owner and mode are not applied yet.
     pub meta: Meta,
     /// When its content last changed.
     pub mtime: Mtime,
+}
+
+impl Selected {
+    /// Its path in the source tree, without symbolic links on the way.
+    #[must_use]
+    pub fn source(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// Its path below the destination.
+    #[must_use]
+    pub fn dest(&self) -> &[u8] {
+        self.path.get(self.root_bytes..).unwrap_or_default()
+    }
 }
 
 impl Selection {

@@ -8,7 +8,7 @@ use std::fs::File;
 use kiln_ir::Digest;
 
 use super::SelectError;
-use crate::tree::{Entry, Meta, Mtime, Node, paths};
+use crate::tree::{Entry, Meta, Mtime, Node};
 use crate::view::View;
 
 /// A tree that files are selected from.
@@ -25,17 +25,17 @@ pub trait SourceTree: Sync {
     /// When it cannot be read.
     fn entry(&self, path: &[u8]) -> Result<Option<Found>, SelectError>;
 
-    /// The children of the directory `dir` that `want` asks for, in byte order of their names. `want` is
-    /// called for every child, in that order; the others are not touched. A child that vanishes
-    /// meanwhile is left out.
+    /// The children of the directory `dir` that `want` asks for, each with what that gave, in byte order of
+    /// their names. `want` is called for every child, in that order; those for which it gives nothing are
+    /// not touched. A child that vanishes meanwhile is left out.
     ///
     /// # Errors
     /// When `dir` or a wanted child cannot be read.
-    fn list(
+    fn list<T: Send>(
         &self,
         dir: &[u8],
-        want: &mut dyn FnMut(&[u8], Kind) -> bool,
-    ) -> Result<Vec<Found>, SelectError>;
+        want: &mut dyn FnMut(&[u8], Kind) -> Option<T>,
+    ) -> Result<Vec<(T, Found)>, SelectError>;
 
     /// Opens the regular file at `path` for reading.
     ///
@@ -81,8 +81,6 @@ impl Peek {
 /// An entry of a [`SourceTree`]. A hard link is here as the file it leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// The last component of its path.
-    pub name: Vec<u8>,
     /// What it is; never a whiteout or a hard link.
     pub node: Node,
     /// Its mode, owner and attributes.
@@ -124,14 +122,15 @@ impl SourceTree for View {
         Ok(self.lookup(path).map(|found| from_view(&found)))
     }
 
-    fn list(
+    fn list<T: Send>(
         &self,
         dir: &[u8],
-        want: &mut dyn FnMut(&[u8], Kind) -> bool,
-    ) -> Result<Vec<Found>, SelectError> {
+        want: &mut dyn FnMut(&[u8], Kind) -> Option<T>,
+    ) -> Result<Vec<(T, Found)>, SelectError> {
         let children = self.children(dir).into_iter();
-        let wanted = children.filter(|found| want(found.entry.name(), kind(found.entry)));
-        Ok(wanted.map(|found| from_view(&found)).collect())
+        let wanted = children
+            .filter_map(|found| Some((want(found.entry.name(), kind(found.entry))?, found)));
+        Ok(wanted.map(|(asked, found)| (asked, from_view(&found))).collect())
     }
 
     fn open(&self, path: &[u8]) -> Result<File, SelectError> {
@@ -166,6 +165,5 @@ fn from_view(found: &crate::view::Found<'_>) -> Found {
         (Node::Dir { .. }, _) => (Node::Dir { opaque: false }, None),
         (node, _) => (node.clone(), None),
     };
-    let name = paths::split(&entry.path).1.to_vec();
-    Found { name, node, meta: entry.meta.clone(), mtime: entry.mtime, link }
+    Found { node, meta: entry.meta.clone(), mtime: entry.mtime, link }
 }

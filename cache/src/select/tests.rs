@@ -23,7 +23,7 @@ fn names<T: SourceTree>(tree: &T, copy: &CopyOp) -> Result<Vec<String>, SelectEr
         match &root.content {
             RootContent::Single(_) => names.push(name.into_owned()),
             RootContent::Directory(entries) => names.extend(
-                entries.iter().map(|e| format!("{name}/{}", String::from_utf8_lossy(&e.dest))),
+                entries.iter().map(|e| format!("{name}/{}", String::from_utf8_lossy(e.dest()))),
             ),
         }
     }
@@ -112,7 +112,7 @@ fn links_are_followed_in_sources_only() {
     let round = names(&files.tree(), &copy("/round", "/"));
     assert!(matches!(round, Err(SelectError::TooManyLinks { .. })));
     let all = select(&files.tree(), &copy("/", "/")).unwrap();
-    let host = all.entries().find(|entry| entry.dest == b"host").unwrap();
+    let host = all.entries().find(|entry| entry.dest() == b"host").unwrap();
     assert_eq!(host.node, Node::Symlink { target: b"/etc/passwd".to_vec() });
 }
 
@@ -212,18 +212,18 @@ fn an_included_path_that_is_not_there_is_missed() {
 }
 
 /// A tree that keeps a list of the directories and files it was asked for.
-struct Watched<'a> {
-    tree: &'a dyn SourceTree,
+struct Watched<'a, T> {
+    tree: &'a T,
     touched: Mutex<Vec<String>>,
 }
 
-impl Watched<'_> {
+impl<T> Watched<'_, T> {
     fn note(&self, what: &str, path: &[u8]) {
         self.touched.lock().unwrap().push(format!("{what} {}", String::from_utf8_lossy(path)));
     }
 }
 
-impl SourceTree for Watched<'_> {
+impl<S: SourceTree> SourceTree for Watched<'_, S> {
     fn peek(&self, path: &[u8]) -> Result<Option<Peek>, SelectError> {
         self.tree.peek(path)
     }
@@ -233,17 +233,19 @@ impl SourceTree for Watched<'_> {
         self.tree.entry(path)
     }
 
-    fn list(
+    fn list<T: Send>(
         &self,
         dir: &[u8],
-        want: &mut dyn FnMut(&[u8], Kind) -> bool,
-    ) -> Result<Vec<Found>, SelectError> {
+        want: &mut dyn FnMut(&[u8], Kind) -> Option<T>,
+    ) -> Result<Vec<(T, Found)>, SelectError> {
         self.note("list", dir);
-        let found = self.tree.list(dir, want)?;
-        for found in &found {
-            self.note("read", &found.name);
-        }
-        Ok(found)
+        self.tree.list(dir, &mut |name, kind| {
+            let wanted = want(name, kind);
+            if wanted.is_some() {
+                self.note("read", name);
+            }
+            wanted
+        })
     }
 
     fn open(&self, path: &[u8]) -> Result<fs::File, SelectError> {
@@ -523,7 +525,7 @@ fn files_alone_may_be_archives() {
     let view = layers.view(&[layer]);
     let file = |source| {
         let selection = select(&view, &copy(source, "/")).unwrap();
-        selection.roots()[0].file().map(|file| file.source.clone())
+        selection.roots()[0].file().map(|file| file.source().to_vec())
     };
     assert_eq!(file("/link.tar"), Some(b"dir/a.tar".to_vec()));
     assert_eq!(file("/dir"), None);

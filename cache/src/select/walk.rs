@@ -26,8 +26,10 @@ pub(super) struct Walk<'a, T> {
 /// A path with what the patterns say of it.
 #[derive(Debug, Default)]
 struct Place {
-    source: Vec<u8>,
-    dest: Vec<u8>,
+    /// In the tree.
+    path: Vec<u8>,
+    /// How many bytes of it lead to the copied directory.
+    root_bytes: usize,
     ignore: Verdict,
     /// A pattern's match "excludes": here it takes in.
     include: Verdict,
@@ -36,8 +38,10 @@ struct Place {
 
 /// One child of a walked directory.
 struct Child {
-    place: Place,
-    found: Found,
+    selected: Selected,
+    link: Option<LinkId>,
+    /// For a directory: what to walk it with.
+    place: Option<Box<Place>>,
     /// For a directory: its index among the walked ones.
     walked_as: Option<usize>,
     /// Whether it is selected, or needed for what is.
@@ -48,16 +52,35 @@ impl Place {
     fn is_left_out(&self) -> bool {
         self.ignore.is_excluded() || self.exclude.is_excluded()
     }
+
+    /// The path below the copied directory; empty for itself.
+    fn dest(&self) -> &[u8] {
+        self.path.get(self.root_bytes..).unwrap_or_default()
+    }
+}
+
+impl Child {
+    fn new(place: Place, found: Found, taken: bool) -> Self {
+        let Found { node, meta, mtime, link } = found;
+        let root_bytes = place.root_bytes;
+        let (path, place) = if matches!(node, Node::Dir { .. }) {
+            (place.path.clone(), Some(Box::new(place)))
+        } else {
+            (place.path, None)
+        };
+        let selected = Selected { path, root_bytes, node, meta, mtime };
+        Self { selected, link, place, walked_as: None, taken }
+    }
 }
 
 impl<T: SourceTree> Walk<'_, T> {
     /// What a match gives; nothing when patterns leave all of it out.
     pub(super) fn root(&self, matched: &Match) -> Result<Option<RootContent>, SelectError> {
-        let place = Place {
-            source: matched.path.clone(),
-            ignore: matched.verdict.clone(),
-            ..Place::default()
-        };
+        let path = matched.path.clone();
+        // A slash lies between, but where the copied directory is the tree's root.
+        let root_bytes = path.len() + usize::from(!path.is_empty());
+        let ignore = matched.verdict.clone();
+        let place = Place { path, root_bytes, ignore, ..Place::default() };
         if !matched.is_dir {
             return self.single(place, matched);
         }
@@ -74,14 +97,7 @@ impl<T: SourceTree> Walk<'_, T> {
         }
         let gone = || SelectError::Changed { path: super::shown(&matched.path) };
         let found = self.tree.entry(&matched.path)?.ok_or_else(gone)?;
-        let single = Selected {
-            source: place.source,
-            dest: Vec::new(),
-            node: found.node,
-            meta: found.meta,
-            mtime: found.mtime,
-        };
-        Ok(Some(RootContent::Single(single)))
+        Ok(Some(RootContent::Single(Child::new(place, found, true).selected)))
     }
 
     fn directory(&self, root: Place) -> Result<Vec<Selected>, SelectError> {
@@ -91,16 +107,14 @@ impl<T: SourceTree> Walk<'_, T> {
             let mut below = Vec::new();
             let mut next = walked.len();
             for child in walked[level.clone()].iter_mut().flatten() {
-                if matches!(child.found.node, Node::Dir { .. }) {
+                if let Some(place) = child.place.take() {
                     child.walked_as = Some(next);
+                    below.push(place);
                     next += 1;
                 }
             }
-            for child in walked[level.clone()].iter().flatten() {
-                below.extend(child.walked_as.map(|_| &child.place));
-            }
             let lists: Result<Vec<Vec<Child>>, SelectError> =
-                below.into_par_iter().map(|place| self.list(place)).collect();
+                below.into_par_iter().map(|place| self.list(&place)).collect();
             level = walked.len()..next;
             walked.append(&mut lists?);
         }
@@ -108,26 +122,15 @@ impl<T: SourceTree> Walk<'_, T> {
     }
 
     fn list(&self, dir: &Place) -> Result<Vec<Child>, SelectError> {
-        let mut wanted = Vec::new();
-        let found = self.tree.list(&dir.source, &mut |name, kind| {
-            let place = self.child(dir, name);
-            let wants = self.wants(&place, kind);
-            if wants {
-                wanted.push(place);
-            }
-            wants
+        let found = self.tree.list(&dir.path, &mut |name, kind| {
+            Some(self.child(dir, name)).filter(|place| self.wants(place, kind))
         })?;
-        // Both are in the order of names; what vanished meanwhile has a place but was not found.
-        let mut wanted = wanted.into_iter();
-        let mut children = Vec::with_capacity(found.len());
-        for found in found {
-            let place = wanted.find(|place| paths::split(&place.source).1 == found.name.as_slice());
-            if let Some(place) = place.filter(|_| found.node != Node::Socket) {
-                let taken = self.takes(&place);
-                children.push(Child { place, found, walked_as: None, taken });
-            }
-        }
-        Ok(children)
+        let taken = found.into_iter().filter(|(_, found)| found.node != Node::Socket);
+        let children = taken.map(|(place, found)| {
+            let taken = self.takes(&place);
+            Child::new(place, found, taken)
+        });
+        Ok(children.collect())
     }
 
     fn child(&self, dir: &Place, name: &[u8]) -> Place {
@@ -137,12 +140,12 @@ impl<T: SourceTree> Walk<'_, T> {
             }
             patterns.below(parent, &String::from_utf8_lossy(path))
         };
-        let source = paths::join(&dir.source, name);
-        let dest = paths::join(&dir.dest, name);
-        let ignore = below(self.ignore, &dir.ignore, &source);
-        let include = below(self.include, &dir.include, &dest);
-        let exclude = below(self.exclude, &dir.exclude, &dest);
-        Place { source, dest, ignore, include, exclude }
+        let path = paths::join(&dir.path, name);
+        let dest = &path[dir.root_bytes..];
+        let ignore = below(self.ignore, &dir.ignore, &path);
+        let include = below(self.include, &dir.include, dest);
+        let exclude = below(self.exclude, &dir.exclude, dest);
+        Place { root_bytes: dir.root_bytes, ignore, include, exclude, path }
     }
 
     /// Whether a child is selected for its own sake.
@@ -161,10 +164,10 @@ impl<T: SourceTree> Walk<'_, T> {
         }
         let asked = self.include.is_empty()
             || place.include.is_excluded()
-            || self.include.may_match_below(&String::from_utf8_lossy(&place.dest));
+            || self.include.may_match_below(&String::from_utf8_lossy(place.dest()));
         asked
-            && may_hold(self.ignore, &place.ignore, &place.source)
-            && may_hold(self.exclude, &place.exclude, &place.dest)
+            && may_hold(self.ignore, &place.ignore, &place.path)
+            && may_hold(self.exclude, &place.exclude, place.dest())
     }
 }
 
@@ -194,13 +197,11 @@ fn in_order(mut walked: Vec<Vec<Child>>) -> Vec<Selected> {
             continue;
         }
         lists.extend(child.walked_as.map(|index| std::mem::take(&mut walked[index]).into_iter()));
-        let Child { place, found, .. } = child;
-        let node = match found.link.and_then(|link| other_name(&mut files, link, &place.dest)) {
-            Some(to) => Node::Hardlink { to },
-            None => found.node,
-        };
-        let (source, dest) = (place.source, place.dest);
-        ordered.push(Selected { source, dest, node, meta: found.meta, mtime: found.mtime });
+        let Child { mut selected, link, .. } = child;
+        if let Some(to) = link.and_then(|link| other_name(&mut files, link, selected.dest())) {
+            selected.node = Node::Hardlink { to };
+        }
+        ordered.push(selected);
     }
     ordered
 }

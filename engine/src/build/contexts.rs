@@ -89,7 +89,7 @@ impl Engine {
             return Err(unusable(io::ErrorKind::NotADirectory.into()));
         }
         let cache = fs::read(self.stat_cache_path(&real)).unwrap_or_default();
-        Ok(Arc::new(LocalTree::open(&real, StatCache::decode(&cache))?))
+        Ok(Arc::new(LocalTree::open(&real, StatCache::decode(cache))?))
     }
 
     /// Keeps what this build learned of the contexts' files for the next one.

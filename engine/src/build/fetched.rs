@@ -183,7 +183,7 @@ fn read<T: SourceTree>(tree: &T, path: &GuestPath) -> Result<Option<Vec<u8>>, En
     let Some(file) = selection.roots().first().and_then(|root| root.file()) else {
         return Ok(None);
     };
-    read_all(tree.open(&file.source)?, path.as_str()).map(Some)
+    read_all(tree.open(file.source())?, path.as_str()).map(Some)
 }
 
 fn read_all(file: File, name: &str) -> Result<Vec<u8>, EngineError> {

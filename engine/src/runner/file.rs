@@ -61,8 +61,8 @@ fn add<T: SourceTree>(
 /// The path of the file that a root is, when it is an archive.
 fn archive_in<T: SourceTree>(root: &Root, tree: &T) -> Result<Option<Vec<u8>>, EngineError> {
     let Some(file) = root.file() else { return Ok(None) };
-    let is_archive = sniff_archive(tree.open(&file.source)?).is_some();
-    Ok(is_archive.then(|| file.source.clone()))
+    let is_archive = sniff_archive(tree.open(file.source())?).is_some();
+    Ok(is_archive.then(|| file.source().to_vec()))
 }
 
 /// The time of files that have none of their own.

@@ -1,47 +1,121 @@
 //! The stat cache as bytes; the layout is in [`super`].
+//!
+//! They are kept as they were read, and a directory is decoded when it is asked for: by the thread that
+//! walks it, and not at all when nothing selects it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::ops::Range;
 
 use kiln_ir::Digest;
 
-use super::{Entries, Known, KnownDir, Listing, StatKey};
+use super::{Known, KnownDir, KnownFile, Listing, StatKey};
 use crate::tree::Mtime;
 
-const FORMAT: &[u8] = b"kiln stat cache 1\n";
+const FORMAT: &[u8] = b"kiln stat cache 2\n";
 const CHECK_BYTES: usize = 32;
 const KEY_BYTES: usize = 3 * 8 + 2 * 12 + 4;
+
+/// Extended attributes by name.
+type Attributes = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// What earlier builds learned, found to be whole.
+#[derive(Debug, Default)]
+pub(super) struct Remembered {
+    bytes: Vec<u8>,
+    /// Where in them the entries of a directory are, by its path.
+    dirs: BTreeMap<Vec<u8>, Range<usize>>,
+}
+
+impl Remembered {
+    /// Nothing when the bytes are not those that [`encode`] made.
+    pub(super) fn read(bytes: Vec<u8>) -> Option<Self> {
+        let (body, check) = bytes.split_at_checked(bytes.len().checked_sub(CHECK_BYTES)?)?;
+        if blake3::hash(body).as_bytes() != check {
+            return None;
+        }
+        let mut input = Input(body.strip_prefix(FORMAT)?);
+        let mut dirs = BTreeMap::new();
+        while !input.0.is_empty() {
+            let path = input.bytes()?.to_vec();
+            let entries = input.bytes()?;
+            let end = body.len() - input.0.len();
+            dirs.insert(path, end - entries.len()..end);
+        }
+        Some(Self { bytes, dirs })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.dirs.is_empty()
+    }
+
+    /// The entries of one directory; none when nothing is known of it.
+    pub(super) fn directory(&self, path: &[u8]) -> KnownDir<'_> {
+        self.dirs.get(path).map(|place| self.entries(place)).unwrap_or_default()
+    }
+
+    /// Every directory, in byte order of their paths.
+    pub(super) fn directories(&self) -> impl Iterator<Item = (&[u8], KnownDir<'_>)> {
+        self.dirs.iter().map(|(path, place)| (path.as_slice(), self.entries(place)))
+    }
+
+    fn entries(&self, place: &Range<usize>) -> KnownDir<'_> {
+        let mut input = Input(&self.bytes[place.clone()]);
+        let mut files = Vec::with_capacity(input.0.len() / (KEY_BYTES + 64));
+        while let Some(file) = input.file() {
+            files.push(file);
+        }
+        KnownDir(files)
+    }
+}
+
+impl KnownFile<'_> {
+    /// What reading the file gave.
+    pub(super) fn known(&self) -> Known {
+        Known { digest: self.digest, xattrs: Input(self.xattrs).attributes().unwrap_or_default() }
+    }
+}
 
 pub(super) fn encode(all: &BTreeMap<&[u8], Listing<'_>>) -> Vec<u8> {
     let mut out = FORMAT.to_vec();
     for (dir, entries) in all.iter().filter(|(_, entries)| !entries.is_empty()) {
         put_bytes(&mut out, dir);
-        put_u32(&mut out, entries.len());
-        for (name, (key, known)) in entries {
-            put_bytes(&mut out, name);
-            put_key(&mut out, key);
-            out.extend_from_slice(known.digest.as_bytes());
-            put_u32(&mut out, known.xattrs.len());
-            for (name, value) in &known.xattrs {
-                put_bytes(&mut out, name);
-                put_bytes(&mut out, value);
+        put_framed(&mut out, |out| {
+            for (name, (key, known)) in entries {
+                put_bytes(out, name);
+                put_key(out, key);
+                out.extend_from_slice(known.digest.as_bytes());
+                put_framed(out, |out| {
+                    for (name, value) in &known.xattrs {
+                        put_bytes(out, name);
+                        put_bytes(out, value);
+                    }
+                });
             }
-        }
+        });
     }
     let check = blake3::hash(&out);
     out.extend_from_slice(check.as_bytes());
     out
 }
 
-/// Lengths here are those of names, attributes and lists of them, all far below four milliards; one that
-/// were not would make bytes that do not decode.
-fn put_u32(out: &mut Vec<u8>, value: usize) {
-    out.extend_from_slice(&u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes());
+/// Lengths here are those of names, attributes and directories' lists of them, all far below four
+/// milliards; one that were not would make bytes that do not decode.
+fn length(bytes: usize) -> [u8; 4] {
+    u32::try_from(bytes).unwrap_or(u32::MAX).to_le_bytes()
 }
 
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    put_u32(out, bytes.len());
+    out.extend_from_slice(&length(bytes.len()));
     out.extend_from_slice(bytes);
+}
+
+/// Puts what `content` puts, with its length before it.
+fn put_framed(out: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>)) {
+    let before = out.len();
+    out.extend_from_slice(&[0; 4]);
+    content(out);
+    let bytes = length(out.len() - before - 4);
+    out[before..before + 4].copy_from_slice(&bytes);
 }
 
 fn put_key(out: &mut Vec<u8>, key: &StatKey) {
@@ -54,36 +128,6 @@ fn put_key(out: &mut Vec<u8>, key: &StatKey) {
         out.extend_from_slice(&time.nanos.to_le_bytes());
     }
     out.extend_from_slice(&mode.to_le_bytes());
-}
-
-/// Nothing when the bytes are not whole or not in order.
-pub(super) fn decode(bytes: &[u8]) -> Option<BTreeMap<Vec<u8>, KnownDir>> {
-    let (body, check) = bytes.split_at_checked(bytes.len().checked_sub(CHECK_BYTES)?)?;
-    if blake3::hash(body).as_bytes() != check {
-        return None;
-    }
-    let mut input = Input(body.strip_prefix(FORMAT)?);
-    let mut all = BTreeMap::new();
-    while !input.0.is_empty() {
-        let dir = input.bytes()?.to_vec();
-        let count = input.u32()? as usize;
-        let mut entries = Entries::with_capacity(count.min(input.0.len() / KEY_BYTES));
-        for _ in 0..count {
-            let name = input.bytes()?.to_vec();
-            let key = input.key()?;
-            let digest = Digest::from_bytes(input.array()?);
-            let mut xattrs = BTreeMap::new();
-            for _ in 0..input.u32()? {
-                xattrs.insert(input.bytes()?.to_vec(), input.bytes()?.to_vec());
-            }
-            entries.push((name, key, Known { digest, xattrs }));
-        }
-        if !entries.is_sorted_by(|(a, _, _), (b, _, _)| a < b) {
-            return None;
-        }
-        all.insert(dir, KnownDir(Arc::new(entries)));
-    }
-    Some(all)
 }
 
 struct Input<'a>(&'a [u8]);
@@ -123,5 +167,22 @@ impl<'a> Input<'a> {
             ctime: self.time()?,
             mode: self.u32()?,
         })
+    }
+
+    fn file(&mut self) -> Option<KnownFile<'a>> {
+        Some(KnownFile {
+            name: self.bytes()?,
+            key: self.key()?,
+            digest: Digest::from_bytes(self.array()?),
+            xattrs: self.bytes()?,
+        })
+    }
+
+    fn attributes(mut self) -> Option<Attributes> {
+        let mut attributes = Attributes::new();
+        while !self.0.is_empty() {
+            attributes.insert(self.bytes()?.to_vec(), self.bytes()?.to_vec());
+        }
+        Some(attributes)
     }
 }
