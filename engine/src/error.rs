@@ -428,12 +428,13 @@ impl EngineError {
         }
     }
 
-    /// Whether the build would go well without a layer that a cache from elsewhere promised.
-    pub(crate) fn is_lost_layer(&self) -> bool {
+    /// That a layer is lost which a cache from elsewhere promised, if this is what failed: the build would go well
+    /// without it.
+    pub(crate) fn lost_layer(&self) -> Option<&Self> {
         if let Self::Steps(steps) = self {
-            return steps.iter().any(|step| step.engine_error().is_some_and(Self::is_lost_layer));
+            return steps.iter().find_map(|step| step.engine_error().and_then(Self::lost_layer));
         }
-        matches!(self, Self::LostLayer { .. })
+        matches!(self, Self::LostLayer { .. }).then_some(self)
     }
 
     /// Whether the cause is a full disk or an exhausted quota.

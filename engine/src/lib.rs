@@ -24,19 +24,20 @@ mod upkeep;
 
 pub use build::{
     Answer, Bases, BuildContext, BuildRequest, Built, BuiltImage, Definition, DockerfileSource,
-    Parameters, PlanRequest, PlannedBuild, PlannedStep, Question, SandboxLimits, check_only,
-    plan_only,
+    Finished, Parameters, PlanRequest, PlannedBuild, PlannedStep, Question, SandboxLimits,
+    check_only, plan_only,
 };
 pub use devices::DeviceSettings;
 pub use engine::{Engine, EngineConfig};
 pub use error::{EngineError, ErrorKind, FailedStep, Faulty, MissingImage, Place};
 pub use explain::{
-    Distinction, ExplainedStep, Explanation, Nearest, ReadCause, Reason, StepOutcome,
+    Distinction, ExplainedStep, Explanation, Nearest, ReadCause, ReadDistinction, Reason,
+    StepOutcome,
 };
 pub use export::{Destination, Output, PlatformSplit};
 pub use images::{InspectedImage, ListedImage};
 pub use inspect::{ChangeKind, FileChange, FileState, Moment, ShellRequest, Visit};
-pub use kiln_cache::account::{Change, Changed, How, Shown};
+pub use kiln_cache::account::{Change, Changed, Difference, How, Shown};
 pub use kiln_cache::tree::{Meta, Node};
 pub use kiln_cache::{CacheKey, Gone, check, gc};
 pub use kiln_executor::{

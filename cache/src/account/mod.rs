@@ -15,7 +15,7 @@ mod value;
 use kiln_ir::{Digest, Label, Op, Value, Vertex, Walk};
 use serde::{Deserialize, Serialize};
 
-pub use compare::{Difference, nearest};
+pub use compare::{Difference, TakenPair, nearest};
 pub use listing::{Change, Changed, Listing, changes};
 pub use value::Shown;
 
@@ -92,7 +92,7 @@ pub struct Giver {
 }
 
 /// The ways of reading.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum How {
     /// A whole filesystem.

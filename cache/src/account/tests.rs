@@ -51,15 +51,16 @@ fn told(was: &Op, is: &Op) -> Vec<String> {
         Some(Shown::Long { size_bytes, .. }) => format!("{size_bytes} bytes"),
         Some(Shown::Sealed(_)) => "sealed".to_owned(),
     };
-    let line = |difference: Difference| match difference {
+    let line = |difference: Difference<TakenPair>| match difference {
         Difference::Field { what, name, aspect, was, is } => {
             let label = [what, name, aspect].join(" ");
             let label = label.split_whitespace().collect::<Vec<_>>().join(" ");
             format!("{label}: {} -> {}", text(&was), text(&is))
         }
         Difference::Order { what } => format!("{what}: order"),
-        Difference::Read { index, was } => {
-            format!("read {index}: {}", if was.is_some() { "changed" } else { "new" })
+        Difference::Read(TakenPair { was, is }) => {
+            let name = |taken: Option<Taken>| taken.map_or("absent".to_owned(), |taken| taken.name);
+            format!("read {} -> {}", name(was), name(is))
         }
     };
     account(is).compare(&account(was)).into_iter().map(line).collect()
@@ -332,16 +333,45 @@ fn what_is_read_is_named_by_its_place() {
         (1, ["root", "another", "value"]),
         (2, ["root", "bound", "another"]),
     ] {
-        let differences = with(contents).compare(&was);
-        let expected = Difference::Read { index, was: Some(was.reads[index].clone()) };
-        assert_eq!(differences, [expected]);
+        let is = with(contents);
+        let (was_taken, is_taken) = (was.reads[index].clone(), is.reads[index].clone());
+        let pair = TakenPair { was: Some(was_taken), is: Some(is_taken) };
+        assert_eq!(is.compare(&was), [Difference::Read(pair)]);
     }
     // A secret that counts from now on is something more that is read.
     let mut fewer = was.clone();
-    fewer.reads.pop();
-    assert_eq!(was.compare(&fewer), [Difference::Read { index: 2, was: None }]);
-    let gone = Difference::Read { index: 2, was: was.reads.last().cloned() };
-    assert_eq!(fewer.compare(&was), [gone]);
+    let secret = fewer.reads.pop();
+    let read = |was: &Option<Taken>, is: &Option<Taken>| {
+        [Difference::Read(TakenPair { was: was.clone(), is: is.clone() })]
+    };
+    assert_eq!(was.compare(&fewer), read(&None, &secret));
+    assert_eq!(fewer.compare(&was), read(&secret, &None));
+}
+
+#[test]
+fn what_came_or_went_does_not_move_its_neighbours() {
+    let bound = |target: &str, input| {
+        let kind = MountKind::Bind { input, source: path("/"), access: MountAccess::ReadOnly };
+        kiln_ir::Mount { target: path(target), kind }
+    };
+    let exec = |mounts| Op::Exec(ExecOp { mounts, ..exec() });
+    let one = exec(vec![bound("/a", 1), bound("/b", 2)]);
+    let other = exec(vec![bound("/new", 1), bound("/a", 2), bound("/b", 3)]);
+    // As a digest in the tests stands for the place in the list, contents move with it.
+    let moved = ["read /a -> /a", "read /b -> /b"];
+    assert_eq!(told(&one, &other), [&["mount /new: absent -> /new"], &moved[..]].concat());
+    assert_eq!(told(&other, &one), [&["mount /new: /new -> absent"], &moved[..]].concat());
+
+    let files = |sources: &[&str]| {
+        let copies = sources.iter().map(|source| CopyOp { source: (*source).to_owned(), ..copy() });
+        Op::File(FileOp { actions: copies.map(FileAction::Copy).collect() })
+    };
+    let last = |was: &[&str], is: &[&str]| told(&files(was), &files(is)).pop().unwrap();
+    assert_eq!(last(&["x", "y"], &["x", "y", "z"]), "copy z: absent -> nothing");
+    assert_eq!(last(&["x", "y", "z"], &["x", "y"]), "copy z: nothing -> absent");
+    // A source's name alone is no difference: another one is told of by what it selects.
+    assert_eq!(told(&files(&["x", "y"]), &files(&["x", "z"])), Vec::<String>::new());
+    assert_eq!(last(&["x"], &["x", "y"]), "copy y: absent -> nothing");
 }
 
 #[test]

@@ -16,8 +16,8 @@ use kiln_cli::render::{Display, diagnostic_line, on_stderr};
 use kiln_cli::why::{self, Detail};
 use kiln_engine::{
     AfterFailure, BuildContext, BuildRequest, Built, BuiltImage, CacheTransfers, Definition,
-    Destination, DockerfileSource, EngineError, Explanation, Faulty, ImageRef, Output, Parameters,
-    PlatformSplit, SecretSource,
+    Destination, DockerfileSource, EngineError, Explanation, Faulty, Finished, ImageRef, Output,
+    Parameters, PlatformSplit, SecretSource,
 };
 use serde_json::json;
 
@@ -40,10 +40,18 @@ pub(super) fn build(place: &Place, arguments: BuildArgs) -> Result<(), Failure> 
     }
     let start = Instant::now();
     let display = Display::start(on_stderr(mode), move || start.elapsed());
-    let result = engine.build(&request, &cancel, &mut |event| display.show(event));
+    let finished = engine.build(&request, &cancel, &mut |event| display.show(event));
     // A view that cannot be shown, on a closed pipe say, fails no build.
     let _unseen = display.finish();
     durable::in_background(&engine);
+    let Finished { result, id, explanation } = finished;
+    if let Ok(built) = &result {
+        tell(built, &arguments);
+    }
+    // An error stands behind it, at the very end.
+    if let Some(explanation) = &explanation {
+        show(&explained(explanation, mode));
+    }
     let built = match result {
         Ok(built) => built,
         Err(EngineError::Dockerfile(faulty)) if mode == ProgressMode::Rawjson => {
@@ -52,12 +60,8 @@ pub(super) fn build(place: &Place, arguments: BuildArgs) -> Result<(), Failure> 
         }
         Err(error) => return Err(error.into()),
     };
-    tell(&built, &arguments);
-    if let Some(explanation) = &built.explanation {
-        show(&explained(explanation, mode));
-    }
     match &built.image {
-        Some(image) => write_results(image, built.id.as_deref(), &request.tags, &arguments.results),
+        Some(image) => write_results(image, id.as_deref(), &request.tags, &arguments.results),
         None => Ok(()),
     }
 }

@@ -18,7 +18,14 @@ pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> String {
 pub(super) fn age(created_ms: i64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let now = i64::try_from(now).unwrap_or(i64::MAX);
-    let seconds = (now - created_ms).max(0) / 1000;
+    age_at(created_ms, now)
+}
+
+fn age_at(created_ms: i64, now_ms: i64) -> String {
+    let seconds = now_ms.saturating_sub(created_ms) / 1000;
+    if seconds <= 0 {
+        return "just now".to_owned();
+    }
     let units = [("year", 31_536_000), ("month", 2_592_000), ("week", 604_800), ("day", 86_400)];
     let units = units.into_iter().chain([("hour", 3600), ("minute", 60), ("second", 1)]);
     let (unit, length) = units.into_iter().find(|unit| seconds >= unit.1).unwrap_or(("second", 1));
@@ -60,6 +67,20 @@ mod tests {
             (1_000_000_000, "1.00GB"),
         ] {
             assert_eq!(size(bytes), shown);
+        }
+    }
+
+    #[test]
+    fn ages_are_in_their_largest_unit() {
+        for (ms, shown) in [
+            (-5, "just now"),
+            (999, "just now"),
+            (1000, "1 second ago"),
+            (119_999, "1 minute ago"),
+            (7_200_000, "2 hours ago"),
+            (40 * 86_400_000, "1 month ago"),
+        ] {
+            assert_eq!(age_at(7, 7 + ms), shown);
         }
     }
 

@@ -9,19 +9,19 @@
 //! | `file`, `line` | where the step is in the Dockerfile |
 //! | `key` | its cache key |
 //! | `made_ms`, `duration_ms` | of a cached one: when its result was made, and how long that took |
-//! | `reason` | of one that ran: `no-cache`, `first`, `collected`, `restart`, `damaged`, `content-gone`, `unfinished`, `forgotten` (what it was made of is not kept) or `differs` |
+//! | `reason` | of one that ran: `no-cache`, `first`, `collected`, `restart`, `damaged`, `content-gone`, `unfinished`, `forgotten` (what it was made of is not kept), `refused` (it was not to run) or `differs` |
 //! | `causes` | the vertices that lie at the root of it |
 //! | `nearest` | for `differs`: `key`, `name` and `made_ms` of the record that comes nearest |
 //! | `differences` | for `differs`: the list of what differs |
 //!
 //! A difference has `kind`. `field`: `what`, `name`, `aspect`, `was` and `is` (a text or a list of texts; absent
 //! where there is none, and where it may be a credential). `order`: `what`. `read`: `how` (`root`, `bind`, `copy`
-//! or `secret`), `name`, `was_name`, `cause` (`itself`, `ran`, `cached` or `unknown`), the `vertex` that is the
-//! cause, `differences` of a cached one, and `files`: each with `path` and `changes`.
+//! or `secret`), `name`, `was_name`, `cause` (`itself`, `new`, `gone`, `ran`, `cached` or `unknown`), the `vertex` that is
+//! the cause, `differences` of a cached one, and `files`: each with `path` and `changes`.
 
 use kiln_engine::{
-    Changed, Distinction, ExplainedStep, Explanation, Gone, How, ReadCause, Reason, Shown,
-    StepOutcome,
+    Changed, Difference, Distinction, ExplainedStep, Explanation, Gone, How, ReadCause,
+    ReadDistinction, Reason, Shown, StepOutcome,
 };
 use serde_json::{Map, Value, json};
 
@@ -91,6 +91,7 @@ const fn word(reason: &Reason) -> &'static str {
         Reason::Husk => "content-gone",
         Reason::Unfinished => "unfinished",
         Reason::Forgotten => "forgotten",
+        Reason::Refused => "refused",
         Reason::Differs(_) => "differs",
     }
 }
@@ -101,12 +102,12 @@ fn differences(explanation: &Explanation, differences: &[Distinction]) -> Value 
 
 fn difference(explanation: &Explanation, difference: &Distinction) -> Value {
     let mut value = match difference {
-        Distinction::Field { what, name, aspect, was, is } => json!({
+        Difference::Field { what, name, aspect, was, is } => json!({
             "kind": "field", "what": what, "name": name, "aspect": aspect,
             "was": was.as_ref().and_then(shown), "is": is.as_ref().and_then(shown),
         }),
-        Distinction::Order { what } => json!({"kind": "order", "what": what}),
-        Distinction::Read { how, name, was_name, cause, files } => {
+        Difference::Order { what } => json!({"kind": "order", "what": what}),
+        Difference::Read(ReadDistinction { how, name, was_name, cause, files }) => {
             let how = match how {
                 How::Root => "root",
                 How::Bind => "bind",
@@ -116,6 +117,8 @@ fn difference(explanation: &Explanation, difference: &Distinction) -> Value {
             let vertex = |step: &usize| explanation.steps.get(*step).map(|step| step.vertex);
             let (cause, vertex, nested) = match cause {
                 ReadCause::Itself => ("itself", None, None),
+                ReadCause::New => ("new", None, None),
+                ReadCause::Gone => ("gone", None, None),
                 ReadCause::Unknown => ("unknown", None, None),
                 ReadCause::Ran { step, .. } => ("ran", vertex(step), None),
                 ReadCause::Cached { step, was: _, differences: nested } => {

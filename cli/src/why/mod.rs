@@ -13,7 +13,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use kiln_engine::{ExplainedStep, Explanation, StepOutcome};
+use kiln_engine::{ExplainedStep, Explanation, Reason, StepOutcome};
 
 pub use json::{line, lines};
 
@@ -48,13 +48,13 @@ pub type Ago<'a> = &'a dyn Fn(i64) -> String;
 #[must_use]
 pub fn summary(explanation: &Explanation, detail: Detail, ago: Ago<'_>) -> String {
     let words = Words { explanation, detail, ago };
-    let (missed, cached) = counts(explanation);
-    let mut text = headline(explanation, missed, cached);
+    let counts = Counts::of(explanation);
+    let mut text = headline(explanation, &counts);
     text += &causes(&words, Tense::Past);
     let hits: Vec<String> = (explanation.steps.iter())
         .filter_map(|step| Some(format!("{}  {}", named(step), words.cached(step)?)))
         .collect();
-    if missed > 0 && !hits.is_empty() {
+    if counts.cached < counts.all() && !hits.is_empty() {
         text += "\ncached, since all that they read is as it was:\n";
         text += &listed(&hits, detail);
     }
@@ -70,7 +70,7 @@ pub fn refusal(explanation: &Explanation, ago: Ago<'_>) -> String {
         [only] => format!("`{}` is not cached", one_line(&explanation.steps[only].name)),
         _ => format!("{} steps are not cached", first.len()),
     };
-    text += ", and `--require-cached` lets none run\n";
+    text += ", and `--require-cached` lets no step run\n";
     text += &causes(&words, Tense::Conditional);
     let behind = explanation.steps.iter();
     let behind = behind.filter(|step| step.outcome == StepOutcome::NotReached).count();
@@ -101,7 +101,7 @@ pub fn step(explanation: &Explanation, index: usize, ago: Ago<'_>) -> String {
         StepOutcome::Unrecorded => {
             text += "  looked at in each build: what it gives is part of the keys of its readers\n";
         }
-        StepOutcome::NotReached => text += "  the build ended before it\n",
+        StepOutcome::NotReached => text += "  the build ended before it was looked up\n",
         StepOutcome::Missed(reason) => {
             text += &words.reason(&step.name, reason);
             let causes = explanation.causes_of(index);
@@ -117,35 +117,61 @@ pub fn step(explanation: &Explanation, index: usize, ago: Ago<'_>) -> String {
     text
 }
 
-fn counts(explanation: &Explanation) -> (usize, usize) {
-    let count = |wanted: fn(&StepOutcome) -> bool| {
-        explanation.steps.iter().filter(|step| wanted(&step.outcome)).count()
-    };
-    let missed = count(|outcome| matches!(outcome, StepOutcome::Missed(_)));
-    (missed, count(|outcome| matches!(outcome, StepOutcome::Cached { .. })))
+/// How many steps ended in which way.
+#[derive(Default)]
+struct Counts {
+    ran: usize,
+    refused: usize,
+    cached: usize,
+    unreached: usize,
 }
 
-fn headline(explanation: &Explanation, missed: usize, cached: usize) -> String {
-    let all = missed + cached;
-    match (missed, cached) {
-        (0, 0) => "no step of the build is cached or ran\n".to_owned(),
-        (0, 1) => "the step was cached\n".to_owned(),
-        (0, all) => format!("all {all} steps were cached\n"),
-        _ => {
-            let ran = match (missed, all) {
-                (1, 1) => "the step ran".to_owned(),
-                (missed, all) if missed == all => format!("all {all} steps ran"),
-                _ => format!("{missed} of {all} steps ran"),
-            };
-            match explanation.causes()[..] {
-                [only] if missed > 1 => {
-                    let name = one_line(&explanation.steps[only].name);
-                    format!("{ran}, because of `{name}`\n")
-                }
-                _ => format!("{ran}\n"),
+impl Counts {
+    fn of(explanation: &Explanation) -> Self {
+        let mut counts = Self::default();
+        for step in &explanation.steps {
+            match &step.outcome {
+                StepOutcome::Missed(Reason::Refused) => counts.refused += 1,
+                StepOutcome::Missed(_) => counts.ran += 1,
+                StepOutcome::Cached { .. } => counts.cached += 1,
+                StepOutcome::NotReached => counts.unreached += 1,
+                StepOutcome::Unrecorded => {}
             }
         }
+        counts
     }
+
+    fn all(&self) -> usize {
+        self.ran + self.refused + self.cached + self.unreached
+    }
+}
+
+fn headline(explanation: &Explanation, counts: &Counts) -> String {
+    let all = counts.all();
+    let mut text = match *counts {
+        _ if all == 0 => "the build has no step that could be cached".to_owned(),
+        Counts { refused: 1, .. } => {
+            format!("1 of {all} steps was not cached, and none was to run")
+        }
+        Counts { refused: 2.., .. } => {
+            format!("{} of {all} steps were not cached, and none was to run", counts.refused)
+        }
+        Counts { ran: 0, unreached: 1.., .. } => "no step ran".to_owned(),
+        Counts { ran: 0, .. } if all == 1 => "the step was cached".to_owned(),
+        Counts { ran: 0, .. } => format!("all {all} steps were cached"),
+        Counts { ran: 1, .. } if all == 1 => "the step ran".to_owned(),
+        Counts { ran, .. } if ran == all => format!("all {all} steps ran"),
+        Counts { ran, .. } => format!("{ran} of {all} steps ran"),
+    };
+    if let ([only], 2..) = (&explanation.causes()[..], counts.ran) {
+        text += &format!(", because of `{}`", one_line(&explanation.steps[*only].name));
+    }
+    match counts.unreached {
+        0 => {}
+        1 => text += "; the build ended before one was looked up",
+        several => text += &format!("; the build ended before {several} were looked up"),
+    }
+    text + "\n"
 }
 
 /// The causes, those with the same reason together.
@@ -166,6 +192,8 @@ fn causes(words: &Words<'_>, tense: Tense) -> String {
     }
     let mut text = String::new();
     for (indices, reason) in differing {
+        let each = if indices.len() > 1 { "  each differs" } else { "  differs" };
+        let reason = reason.replacen("  differs", each, 1);
         text += &format!("\n{}{reason}", headings(words, &indices));
         text += &followers(words, &indices, tense);
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use kiln_engine::{
     CacheKey, Change, Changed, Distinction, ExplainedStep, Explanation, Gone, How, Nearest, Place,
-    ReadCause, Reason, Shown, StepOutcome,
+    ReadCause, ReadDistinction, Reason, Shown, StepOutcome,
 };
 use kiln_ir::Digest;
 use kiln_testkit::check;
@@ -49,7 +49,8 @@ fn shell(was: &str, is: &str) -> Distinction {
 }
 
 fn read(how: How, name: &str, cause: ReadCause, files: Option<Vec<Change>>) -> Distinction {
-    Distinction::Read { how, name: name.to_owned(), was_name: None, cause, files }
+    let name = name.to_owned();
+    Distinction::Read(ReadDistinction { how, name, was_name: None, cause, files })
 }
 
 fn change(path: &str, what: Vec<Changed>) -> Change {
@@ -178,7 +179,9 @@ fn fields_in_sentences() {
     let sealed = |text: &str| Shown::Sealed(Digest::of(text.as_bytes()));
     for (difference, expected) in [
         (field("user", "", Some("root"), Some("app")), "the user changed from `root` to `app`"),
-        (field("mount", "/m", Some("/m"), None), "the mount `/m` is gone; it was `/m`"),
+        (field("mount", "/m", Some("/m"), None), "the mount `/m` is gone"),
+        (field("mount", "/m", None, Some("/m")), "the mount `/m` is new"),
+        (field("user", "", Some(""), Some("app")), "the user changed from nothing to `app`"),
         (
             aspect("variable", "TOKEN", "", sealed("a"), sealed("b")),
             "the variable `TOKEN` changed; its name is that of a credential, so its values are not \
@@ -215,20 +218,72 @@ fn what_is_read_in_sentences() {
         ),
         (
             read(How::Root, "", other, None),
-            "what it runs on is another than then, by `[1/2] FROM base`, which was cached; then it was \
-             `[1/2] FROM other` / the base image's manifest changed from `sha256:1` to `sha256:2`",
+            "the filesystem that it begins with is not what it was: it is by `[1/2] FROM base`, which was \
+             cached; then it was by `[1/2] FROM other` / the base image's manifest changed from `sha256:1` to `sha256:2`",
         ),
         (
             read(How::Root, "", again, Some(vec![change("log", vec![bytes])])),
-            "what it runs on changed: `[1/2] FROM base` ran again and gave another result, though \
-             nothing of it changed: / ~ log  content (still 3 bytes)",
+            "the filesystem that it begins with changed: `[1/2] FROM base` ran again and gave another result, \
+             though nothing of it changed: / ~ log  content (still 3 bytes)",
         ),
         (
             read(How::Bind, "/src", ReadCause::Unknown, None),
-            "the mount `/src` is another than then",
+            "what the mount `/src` shows is not what it was",
+        ),
+        (
+            read(How::Secret, "token", ReadCause::New, None),
+            "the value of the secret `token` counts from now on (`cache=hmac`)",
+        ),
+        (
+            read(How::Secret, "token", ReadCause::Gone, None),
+            "the value of the secret `token` counts no more (no `cache=hmac`)",
         ),
     ] {
         assert_eq!(told(difference), expected);
+    }
+}
+
+#[test]
+fn another_number_is_no_other_step() {
+    for (was, is, same) in [
+        ("[build  2/12] RUN make", "[build 11/12] RUN make", true),
+        ("[2/3] RUN make", "[3/3] RUN make", true),
+        ("[build 2/3] RUN make", "[test 2/3] RUN make", false),
+        ("[2/3] RUN make", "[2/3] RUN make test", false),
+        ("[context a] load", "[context a] load", true),
+    ] {
+        let difference = || field("user", "", None, Some("x"));
+        let steps = vec![step(0, is, differs(was, vec![difference()]))];
+        let said = super::step(&Explanation { steps }, 0, &ago);
+        assert_eq!(said.contains("differs from its result"), same, "{said}");
+    }
+}
+
+#[test]
+fn builds_that_ended_early() {
+    let of = |outcomes: &[StepOutcome]| {
+        let steps = outcomes.iter().enumerate();
+        let steps = steps.map(|(n, outcome)| step(n, "[1/1] RUN x", outcome.clone()));
+        let text = summary(&Explanation { steps: steps.collect() }, Detail::Brief, &ago);
+        text.lines().next().unwrap_or_default().to_owned()
+    };
+    let (first, refused) = (|| missed(Reason::First), || missed(Reason::Refused));
+    let left = || StepOutcome::NotReached;
+    for (outcomes, expected) in [
+        (vec![cached(), left()], "no step ran; the build ended before one was looked up"),
+        (
+            vec![first(), left(), left()],
+            "1 of 3 steps ran; the build ended before 2 were looked up",
+        ),
+        (vec![first(), first()], "all 2 steps ran"),
+        (
+            vec![cached(), refused(), left()],
+            "1 of 3 steps was not cached, and none was to run; the build ended before one was looked up",
+        ),
+        (vec![refused(), refused()], "2 of 2 steps were not cached, and none was to run"),
+        (vec![StepOutcome::Unrecorded, cached()], "the step was cached"),
+    ] {
+        assert_eq!(of(&outcomes), expected);
     }
 }
 
@@ -252,7 +307,7 @@ fn builds_in_which_nothing_ran() {
     };
     let texts: Vec<_> = (0..3).map(|n| summary(&of(n), Detail::Brief, &ago)).collect();
     let expected = [
-        "no step of the build is cached or ran\n",
+        "the build has no step that could be cached\n",
         "the step was cached\n",
         "all 2 steps were cached\n",
     ];

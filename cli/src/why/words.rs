@@ -1,8 +1,8 @@
 //! Reasons in words.
 
 use kiln_engine::{
-    Distinction, ExplainedStep, Explanation, Gone, How, Nearest, ReadCause, Reason, Shown,
-    StepOutcome,
+    Difference, Distinction, ExplainedStep, Explanation, Gone, How, Nearest, ReadCause,
+    ReadDistinction, Reason, Shown, StepOutcome,
 };
 
 use super::files::{changed_files, changed_lines};
@@ -29,9 +29,10 @@ pub(super) const fn simple(reason: &Reason) -> Option<&'static str> {
             "the result was not on the disk yet when the machine was restarted"
         }
         Reason::Gone(Gone::Damaged) => "the result was damaged, and dropped by a check",
-        Reason::Husk => "recorded, but the files of the result are gone",
+        Reason::Husk => "recorded, but the files of the result cannot be had",
         Reason::Unfinished => "begun before, and it failed or was interrupted then",
         Reason::Forgotten => "what it was made of is not kept",
+        Reason::Refused => "not cached then, and `--require-cached` let no step run",
         Reason::Differs(_) => return None,
     })
 }
@@ -60,7 +61,7 @@ impl Words<'_> {
     fn nearest(&self, name: &str, nearest: &Nearest) -> String {
         let ago = (self.ago)(nearest.made_ms);
         let was = one_line(&nearest.name);
-        let mut text = if was == one_line(name) {
+        let mut text = if is_same_step(&was, &one_line(name)) {
             format!("  differs from its result made {ago}:\n")
         } else {
             format!("  differs from the nearest result, of `{was}`, made {ago}:\n")
@@ -77,53 +78,52 @@ impl Words<'_> {
     /// What differs, on lines indented by four.
     fn difference(&self, difference: &Distinction) -> String {
         match difference {
-            Distinction::Field { what, was: Some(was), is: Some(is), .. } if what == "command" => {
+            Difference::Field { what, was: Some(was), is: Some(is), .. } if what == "command" => {
                 format!("    the command changed:\n{}", changed_command(was, is, self.detail))
             }
-            Distinction::Field { what, name, aspect, was, is } => {
+            Difference::Field { what, name, aspect, was, is } => {
                 let field = field_name(what, name, aspect);
                 let change = match long_text(was.as_ref(), is.as_ref()) {
                     Some((was, is)) => {
                         format!(" changed:\n{}", changed_lines(was, is, self.detail))
                     }
-                    None => format!(" {}\n", change(was.as_ref(), is.as_ref())),
+                    None => format!(" {}\n", change(name, was.as_ref(), is.as_ref())),
                 };
                 format!("    {field}{change}")
             }
-            Distinction::Order { what } => format!("    the {what}s are in another order\n"),
-            Distinction::Read { how, name, was_name, cause, files } => {
-                let mut text = format!("    {}", self.read(*how, name, cause));
-                if let Some(was) = was_name {
-                    text += &format!(", where it was `{}`", one_line(was));
-                }
-                match files {
-                    Some(files) if files.is_empty() => {
-                        text += "; the files are alike, but not what they are called\n";
-                    }
-                    Some(files) => {
-                        text += &format!(":\n{}", changed_files(files, self.detail));
-                    }
-                    None => text.push('\n'),
-                }
-                if let ReadCause::Cached { differences, .. } = cause {
-                    let nested: String =
-                        differences.iter().map(|one| self.difference(one)).collect();
-                    text += &nested.lines().map(|line| format!("  {line}\n")).collect::<String>();
-                }
-                text
-            }
+            Difference::Order { what } => format!("    the {what}s are in another order\n"),
+            Difference::Read(read) => self.read(read),
         }
     }
 
-    /// What was read, and what is behind the change.
-    fn read(&self, how: How, name: &str, cause: &ReadCause) -> String {
-        let name = one_line(name);
+    /// What was read and what is behind the change, with the files that differ.
+    fn read(&self, read: &ReadDistinction) -> String {
+        let ReadDistinction { how, name, was_name, cause, files } = read;
+        let mut text = format!("    {}", self.cause(*how, &one_line(name), cause));
+        if let Some(was) = was_name {
+            text += &format!(", where it was `{}`", one_line(was));
+        }
+        match files {
+            Some(files) if files.is_empty() => {
+                text += "; the files are alike, but not what they are called\n";
+            }
+            Some(files) => text += &format!(":\n{}", changed_files(files, self.detail)),
+            None => text.push('\n'),
+        }
+        if let ReadCause::Cached { differences, .. } = cause {
+            let nested: String = differences.iter().map(|one| self.difference(one)).collect();
+            text += &nested.lines().map(|line| format!("  {line}\n")).collect::<String>();
+        }
+        text
+    }
+
+    fn cause(&self, how: How, name: &str, cause: &ReadCause) -> String {
         let what = match how {
-            How::Root => "what it runs on".to_owned(),
-            How::Bind => format!("the mount `{name}`"),
+            How::Root => "the filesystem that it begins with".to_owned(),
+            How::Bind => format!("what the mount `{name}` shows"),
             How::Copy => match name.trim_start_matches('/') {
-                "" => "what the whole source holds".to_owned(),
-                name => format!("what `{name}` selects"),
+                "" => "what is copied".to_owned(),
+                name => format!("what is copied of `{name}`"),
             },
             How::Secret => format!("the value of the secret `{name}`"),
         };
@@ -133,6 +133,14 @@ impl Words<'_> {
         };
         match cause {
             ReadCause::Itself => format!("{what} changed"),
+            ReadCause::New => match how {
+                How::Secret => format!("{what} counts from now on (`cache=hmac`)"),
+                How::Root | How::Bind | How::Copy => format!("{what} was not read then"),
+            },
+            ReadCause::Gone => match how {
+                How::Secret => format!("{what} counts no more (no `cache=hmac`)"),
+                How::Root | How::Bind | How::Copy => format!("{what} is not read any more"),
+            },
             ReadCause::Ran { step: index, same_action: false } => {
                 format!("{what} changed: `{}` gave another result", step(*index))
             }
@@ -141,13 +149,25 @@ impl Words<'_> {
                 step(*index)
             ),
             ReadCause::Cached { step: index, was, .. } => {
-                let was = was.as_ref().map(|was| one_line(was)).filter(|was| *was != step(*index));
-                let was = was.map_or_else(String::new, |was| format!("; then it was `{was}`"));
-                format!("{what} is another than then, by `{}`, which was cached{was}", step(*index))
+                let now = step(*index);
+                let was = was.as_ref().map(|was| one_line(was));
+                let was = was.filter(|was| !is_same_step(was, &now));
+                let was = was.map_or_else(String::new, |was| format!("; then it was by `{was}`"));
+                format!("{what} is not what it was: it is by `{now}`, which was cached{was}")
             }
-            ReadCause::Unknown => format!("{what} is another than then"),
+            ReadCause::Unknown => format!("{what} is not what it was"),
         }
     }
+}
+
+/// Whether two names are of the same instruction of a stage, if of another number there: `[build 2/5] RUN make`.
+fn is_same_step(one: &str, other: &str) -> bool {
+    fn parts(name: &str) -> (&str, &str) {
+        let Some((bracketed, instruction)) = name.split_once(']') else { return ("", name) };
+        let stage = bracketed.rsplit_once(' ').map_or("", |(stage, _)| stage.trim_end());
+        (stage, instruction)
+    }
+    parts(one) == parts(other)
 }
 
 /// What a field is called in a sentence.
@@ -165,17 +185,19 @@ fn field_name(what: &str, name: &str, aspect: &str) -> String {
     }
 }
 
-/// What became of a value.
-fn change(was: Option<&Shown>, is: Option<&Shown>) -> String {
+/// What became of the value of something that is called `name`.
+fn change(name: &str, was: Option<&Shown>, is: Option<&Shown>) -> String {
+    // A mount is its target: saying it twice says no more.
+    let other = |shown: &Shown| value(shown).filter(|_| !is_text(shown, name));
     match (was, is) {
         (Some(Shown::Sealed(_)), Some(Shown::Sealed(_))) => {
             "changed; its name is that of a credential, so its values are not kept".to_owned()
         }
-        (None | Some(Shown::Nothing), Some(is)) => match value(is) {
+        (None | Some(Shown::Nothing), Some(is)) => match other(is) {
             Some(is) => format!("is new: {is}"),
             None => "is new".to_owned(),
         },
-        (Some(was), None | Some(Shown::Nothing)) => match value(was) {
+        (Some(was), None | Some(Shown::Nothing)) => match other(was) {
             Some(was) => format!("is gone; it was {was}"),
             None => "is gone".to_owned(),
         },
@@ -185,6 +207,10 @@ fn change(was: Option<&Shown>, is: Option<&Shown>) -> String {
         },
         (None, None) => "changed".to_owned(),
     }
+}
+
+fn is_text(shown: &Shown, expected: &str) -> bool {
+    matches!(shown, Shown::Text(text) if text == expected)
 }
 
 /// A value on one line; nothing for one that is not to be shown.
@@ -200,6 +226,9 @@ fn value(shown: &Shown) -> Option<String> {
 }
 
 fn quoted(text: &str) -> String {
+    if text.is_empty() {
+        return "nothing".to_owned();
+    }
     let text = one_line(text);
     if text.chars().count() <= VALUE_MAX {
         return format!("`{text}`");

@@ -132,7 +132,7 @@ impl Engine {
         };
         let runner = Runner::new(self, &graph, values, request, None);
         let mut solved = solve(&wanted, &runner, &self.store.records(), cancel, narrator)
-            .map_err(|error| failed(error, None, |_| None))?;
+            .map_err(|error| failed(error, |_| None))?;
         let files = solved.remove(1);
         let dockerfile = match solved.remove(0) {
             Value::Context(tree) => dockerfile_in(tree.as_ref())?,

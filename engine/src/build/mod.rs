@@ -1,6 +1,7 @@
 //! `build`: from a Dockerfile and a context to an image.
 
 mod ask;
+mod built;
 mod contexts;
 mod definition;
 mod epoch;
@@ -14,6 +15,8 @@ mod outputs;
 mod plan;
 mod request;
 
+use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::Instant;
 
 use kiln_cache::{DiskStore, RecordStore};
@@ -21,13 +24,14 @@ use kiln_frontend::{
     BuildOptions, Diagnostic, Extent, FactRequest, Facts, Plan, Planning, ResolvedImage, Severity,
     StepNames, plan,
 };
-use kiln_image::{Descriptor, OciDigest, Platform};
+use kiln_image::Platform;
 use kiln_ir::OpId;
 use kiln_solver::{
     AfterFailure, Cancel, Event, Limits, Narrator, Report, Request, SolveError, StepError, solve,
 };
 
 pub use ask::{Answer, Question};
+pub use built::{Built, BuiltImage, Finished};
 pub use graph::{PlannedBuild, PlannedStep};
 pub use plan::{Bases, PlanRequest, check_only, plan_only};
 pub use request::{
@@ -38,71 +42,41 @@ use self::contexts::Contexts;
 use self::definition::{Text, faulty};
 use self::joined::Joined;
 use self::missing::{missing_image, place};
-use crate::error::{FailedStep, Faulty, Place, chain};
-use crate::explain::Explanation;
+use crate::error::{FailedStep, Place, chain};
+use crate::explain::{Explanation, Ledger};
 use crate::history::{Origin, Recorder};
 use crate::runner::{Runner, Value};
 use crate::transfer::{Opening, SharedRecords, Transfer};
 use crate::{Engine, EngineError};
 
-/// What a build came to.
-#[derive(Debug)]
-pub struct Built {
-    /// The image in the store; nothing when only the cache was filled.
-    pub image: Option<BuiltImage>,
-    /// Remarks on the Dockerfile, with what is needed to show them.
-    pub remarks: Faulty,
-    /// The build's id in the history; nothing when it is not recorded.
-    pub id: Option<String>,
-    /// Why each step ran or did not, if that was asked for.
-    pub explanation: Option<Explanation>,
-}
-
-/// An image that was built.
-#[derive(Debug, Clone)]
-pub struct BuiltImage {
-    /// The config's digest; nothing for an index.
-    pub config: Option<OciDigest>,
-    /// The manifest, or the index of an image for several platforms.
-    pub manifest: Descriptor,
-}
-
-impl BuiltImage {
-    /// What Docker calls the image's id: the config's digest, or the index's.
-    #[must_use]
-    pub fn id(&self) -> OciDigest {
-        self.config.unwrap_or(self.manifest.digest)
-    }
-}
-
 impl Engine {
     /// Builds what `request` asks for, and tells `sink` all that happens, in order, on this thread. What is
     /// told, and how the build ended, is kept in the history.
     ///
-    /// # Errors
-    /// When the Dockerfile cannot be built, a step fails, a result cannot be written, or `cancel` fires.
+    /// It fails when the Dockerfile cannot be built, a step fails, a result cannot be written, or `cancel` fires.
     pub fn build(
         &self,
         request: &BuildRequest,
         cancel: &Cancel,
         sink: &mut dyn FnMut(Event),
-    ) -> Result<Built, EngineError> {
+    ) -> Finished {
         let start = Instant::now();
         let clock = || start.elapsed();
-        let keeper =
-            Keeper { recorder: Recorder::begin(self, request), records: self.store.records() };
+        let keeper = Keeper {
+            recorder: Recorder::begin(self, request),
+            records: self.store.records(),
+            ledger: Arc::default(),
+            explanation: RefCell::new(None),
+        };
         let mut tell = |event: Event| {
             keeper.recorder.event(&event);
             sink(event);
         };
         let mut narrator = Narrator::new(&clock, &mut tell);
-        let mut result = self.build_narrated(request, cancel, &keeper, &mut narrator);
-        let Keeper { recorder, records } = keeper;
+        let result = self.build_narrated(request, cancel, &keeper, &mut narrator);
+        let Keeper { recorder, records, explanation, .. } = keeper;
         let id = recorder.end(self, &records, &result, start.elapsed());
-        if let Ok(built) = &mut result {
-            built.id = id;
-        }
-        result
+        Finished { result, id, explanation: explanation.into_inner() }
     }
 
     fn build_narrated(
@@ -122,8 +96,8 @@ impl Engine {
             Build { engine: self, request, joined: &joined, text: &text, contexts: &contexts };
         build.check_outputs()?;
         keeper.recorder.origins(joined.graph.ids().map(|op| build.origin(op)));
-        let Made { image, explanation, .. } = build.perform(cancel, &keeper.records, narrator)?;
-        Ok(Built { image, remarks: text.told(remarks), id: None, explanation })
+        let Made { image, .. } = build.perform(cancel, keeper, narrator)?;
+        Ok(Built { image, remarks: text.told(remarks) })
     }
 
     /// Plans for each platform, finding out what the plans need to know, until they need nothing more. Answers
@@ -276,13 +250,15 @@ fn note(
 struct Keeper {
     recorder: Recorder,
     records: DiskStore,
+    /// The lookups of all attempts.
+    ledger: Arc<Ledger>,
+    explanation: RefCell<Option<Explanation>>,
 }
 
 /// What the steps of a build came to.
 struct Made {
     targets: Vec<Value>,
     image: Option<BuiltImage>,
-    explanation: Option<Explanation>,
 }
 
 /// One build on its way.
@@ -299,7 +275,7 @@ impl Build<'_> {
     fn perform(
         &self,
         cancel: &Cancel,
-        records: &DiskStore,
+        keeper: &Keeper,
         narrator: &mut Narrator<'_>,
     ) -> Result<Made, EngineError> {
         let Joined { graph, targets, plans, .. } = self.joined;
@@ -308,26 +284,23 @@ impl Build<'_> {
         let opening = Opening { request: self.request, graph, targets, epoch };
         let transfer = self.engine.open_transfer(&opening, cancel, narrator)?;
         let Some(transfer) = transfer else {
-            return self.make(None, cancel, records, narrator);
+            return self.make(None, cancel, keeper, narrator);
         };
         std::thread::scope(|scope| {
             let _sending = transfer.start(scope);
             let made = loop {
-                match self.make(Some(&transfer), cancel, records, narrator) {
-                    Err(error) if error.is_lost_layer() => {
-                        // It is known to be lost now, and the step that gave it runs.
-                        narrator.perform(
-                            "[internal] going on without a cached layer",
-                            |report| {
-                                report.warning(&chain(&error));
-                                Ok::<_, EngineError>(())
-                            },
-                        )?;
-                    }
-                    made => break made?,
-                }
+                let made = self.make(Some(&transfer), cancel, keeper, narrator);
+                let Some(lost) = made.as_ref().err().and_then(EngineError::lost_layer) else {
+                    break made?;
+                };
+                // It is known to be lost now, and the step that gave it runs.
+                let told = chain(lost);
+                narrator.perform("[internal] going on without a cached layer", |report| {
+                    report.warning(&told);
+                    Ok::<_, EngineError>(())
+                })?;
             };
-            transfer.keep(records)?;
+            transfer.keep(&keeper.records)?;
             transfer.export(&made.targets, narrator)?;
             Ok(made)
         })
@@ -337,26 +310,28 @@ impl Build<'_> {
         &self,
         transfer: Option<&Transfer<'_>>,
         cancel: &Cancel,
-        records: &DiskStore,
+        keeper: &Keeper,
         narrator: &mut Narrator<'_>,
     ) -> Result<Made, EngineError> {
-        let solved = self.solve(transfer, cancel, records, narrator);
+        let solved = self.solve(transfer, cancel, keeper, narrator);
         self.engine.save_stat_caches(self.contexts);
-        let (targets, explanation) = solved?;
+        let targets = solved?;
         let image = self.export(&targets, transfer, narrator)?;
-        Ok(Made { targets, image, explanation })
+        Ok(Made { targets, image })
     }
 
     fn solve(
         &self,
         transfer: Option<&Transfer<'_>>,
         cancel: &Cancel,
-        records: &DiskStore,
+        keeper: &Keeper,
         narrator: &mut Narrator<'_>,
-    ) -> Result<(Vec<Value>, Option<Explanation>), EngineError> {
+    ) -> Result<Vec<Value>, EngineError> {
+        let records = &keeper.records;
         let Joined { graph, targets, .. } = self.joined;
         let values = self.contexts.values.clone();
-        let runner = Runner::new(self.engine, graph, values, self.request, transfer);
+        let runner = Runner::new(self.engine, graph, values, self.request, transfer)
+            .noting_in(&keeper.ledger);
         let limits = Limits { jobs: self.request.jobs };
         let expected = expected::durations(graph, records)?;
         // Every step that is not cached is named, not only the first that is met.
@@ -370,12 +345,19 @@ impl Build<'_> {
             Some(shared) => shared,
             None => records,
         };
-        let solved = solve(&wanted, &runner, lookup, cancel, narrator);
-        let explanation = self.account(&runner);
-        match solved {
-            Ok(targets) => Ok((targets, explanation)),
-            Err(error) => Err(failed(error, explanation, |op| self.place(op))),
+        let mut solved = solve(&wanted, &runner, lookup, cancel, narrator)
+            .map_err(|error| failed(error, |op| self.place(op)));
+        if solved.as_ref().is_err_and(|error| error.lost_layer().is_some()) {
+            // It is all tried once more, with the same ledger.
+            return solved;
         }
+        let explanation = self.account(&runner);
+        if let Err(EngineError::WouldRun(why)) = &mut solved {
+            **why = explanation.unwrap_or_default();
+        } else if self.request.explain {
+            keeper.explanation.replace(explanation);
+        }
+        solved
     }
 
     /// What a vertex is and where it comes from.
@@ -423,12 +405,9 @@ fn options_for(request: &BuildRequest, contexts: &Contexts, platform: Platform) 
     }
 }
 
-/// What a failed build tells; `place` finds an op in the Dockerfile.
-fn failed(
-    error: SolveError<EngineError>,
-    explanation: Option<Explanation>,
-    place: impl Fn(OpId) -> Option<Place>,
-) -> EngineError {
+/// What a failed build tells; `place` finds an op in the Dockerfile. What would run, and was not to, is not explained
+/// yet.
+fn failed(error: SolveError<EngineError>, place: impl Fn(OpId) -> Option<Place>) -> EngineError {
     let mut failures = match error {
         SolveError::Cancelled => return EngineError::Cancelled,
         SolveError::Failed { failures } => failures,
@@ -436,7 +415,7 @@ fn failed(
     // What failed by itself is told before what was not to run.
     failures.retain(|failure| !matches!(failure.error, StepError::Run(EngineError::NotCached)));
     if failures.is_empty() {
-        return EngineError::WouldRun(Box::new(explanation.unwrap_or_default()));
+        return EngineError::WouldRun(Box::default());
     }
     EngineError::Steps(
         failures

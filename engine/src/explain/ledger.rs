@@ -25,8 +25,14 @@ pub(crate) struct Entry {
 }
 
 impl Ledger {
-    /// Takes note of a lookup.
+    /// Takes note of a lookup. That an action was not recorded when it was first looked up counts, whatever this
+    /// build itself recorded since.
     pub(crate) fn note(&self, lookup: &Lookup<'_, Value>) {
+        let mut entries = self.entries();
+        let missed = |entry: &Entry| entry.key == lookup.key && entry.found != Found::Result;
+        if entries.get(&lookup.id).is_some_and(missed) {
+            return;
+        }
         let (digests, inputs) = match lookup.found {
             Found::Result => (Vec::new(), Vec::new()),
             Found::Nothing | Found::Husk | Found::PassedOver => {
@@ -34,7 +40,7 @@ impl Ledger {
             }
         };
         let entry = Entry { key: lookup.key, found: lookup.found, digests, inputs };
-        self.entries().insert(lookup.id, entry);
+        entries.insert(lookup.id, entry);
     }
 
     /// All lookups so far.

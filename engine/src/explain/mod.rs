@@ -11,7 +11,7 @@ mod ledger;
 mod past;
 mod reasons;
 
-use kiln_cache::account::{Change, How, Shown};
+use kiln_cache::account::{Change, Difference, How};
 use kiln_cache::{CacheKey, Gone};
 
 pub(crate) use accounts::{Accounts, Setting};
@@ -75,6 +75,8 @@ pub enum Reason {
     Unfinished,
     /// What it was made of is not kept.
     Forgotten,
+    /// It was not cached, and no step was to run, in a build of the past.
+    Refused,
     /// It differs from the record that comes nearest.
     Differs(Nearest),
 }
@@ -93,39 +95,21 @@ pub struct Nearest {
 }
 
 /// One thing that differs.
+pub type Distinction = Difference<ReadDistinction>;
+
+/// Something that a step reads, and that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Distinction {
-    /// A field of the step itself.
-    Field {
-        /// The sort of thing: `command`, `variable`, `build argument`, `mount`.
-        what: String,
-        /// Which one of several, or nothing.
-        name: String,
-        /// What of it, or nothing for the whole.
-        aspect: String,
-        /// What it was; nothing when it was not there.
-        was: Option<Shown>,
-        /// What it is; nothing when it is not there.
-        is: Option<Shown>,
-    },
-    /// The same fields in another order.
-    Order {
-        /// Of which sort.
-        what: String,
-    },
-    /// Something that the step reads.
-    Read {
-        /// In which way.
-        how: How,
-        /// Which one of several: a source, a mount's target, a secret's id.
-        name: String,
-        /// What it was called then, if that is another name.
-        was_name: Option<String>,
-        /// Why it is another than then.
-        cause: ReadCause,
-        /// The files that differ; nothing when that is not known.
-        files: Option<Vec<Change>>,
-    },
+pub struct ReadDistinction {
+    /// In which way it is read.
+    pub how: How,
+    /// Which one of several: a source, a mount's target, a secret's id.
+    pub name: String,
+    /// What it was called then, if that is another name.
+    pub was_name: Option<String>,
+    /// Why it is another than then.
+    pub cause: ReadCause,
+    /// The files that differ; nothing when that is not known.
+    pub files: Option<Vec<Change>>,
 }
 
 /// Why something that is read is another than before.
@@ -133,6 +117,10 @@ pub enum Distinction {
 pub enum ReadCause {
     /// It is a context's, and files there changed; or a secret's value.
     Itself,
+    /// It was not read then.
+    New,
+    /// It is not read any more.
+    Gone,
     /// A step of this build ran and gave another result.
     Ran {
         /// The index of that step.
@@ -191,14 +179,15 @@ impl Reason {
         match self {
             Self::Differs(nearest) => {
                 nearest.differences.is_empty()
-                    || nearest.differences.iter().any(|difference| difference.ran().is_none())
+                    || nearest.differences.iter().any(|difference| ran(difference).is_none())
             }
             Self::NoCache
             | Self::First
             | Self::Gone(_)
             | Self::Husk
             | Self::Unfinished
-            | Self::Forgotten => true,
+            | Self::Forgotten
+            | Self::Refused => true,
         }
     }
 
@@ -211,19 +200,17 @@ impl Reason {
             | Self::Gone(_)
             | Self::Husk
             | Self::Unfinished
-            | Self::Forgotten => &[],
+            | Self::Forgotten
+            | Self::Refused => &[],
         };
-        differences.iter().filter_map(Distinction::ran)
+        differences.iter().filter_map(ran)
     }
 }
 
-impl Distinction {
-    /// The step that ran and gave another result, if that is all that is behind it.
-    #[must_use]
-    pub fn ran(&self) -> Option<usize> {
-        match self {
-            Self::Read { cause: ReadCause::Ran { step, .. }, .. } => Some(*step),
-            Self::Read { .. } | Self::Field { .. } | Self::Order { .. } => None,
-        }
+/// The step that ran and gave another result, if that is all that is behind a difference.
+fn ran(difference: &Distinction) -> Option<usize> {
+    match difference {
+        Difference::Read(ReadDistinction { cause: ReadCause::Ran { step, .. }, .. }) => Some(*step),
+        Difference::Read(_) | Difference::Field { .. } | Difference::Order { .. } => None,
     }
 }

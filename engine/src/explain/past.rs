@@ -3,7 +3,7 @@
 //! A build's own record says which steps there were, their keys and how they ended; the store knows what those that
 //! ran were made of. What was made before the build began is what they are compared with, whatever came later.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_cache::{AccountRow, CacheKey, Missed, Trace};
 
@@ -18,13 +18,23 @@ impl Engine {
     /// # Errors
     /// When the store cannot be read.
     pub fn explain_build(&self, build: &PastBuild) -> Result<Explanation, EngineError> {
-        let tasks: Vec<(usize, &PastTask)> =
-            build.tasks.iter().enumerate().filter(|(_, task)| task.origin.is_some()).collect();
-        let index: BTreeMap<usize, usize> =
-            tasks.iter().enumerate().map(|(at, (task, _))| (*task, at)).collect();
-        let mut steps = Vec::new();
-        for (_, task) in &tasks {
-            let Some(origin) = &task.origin else { continue };
+        // A build that began anew has tasks for each attempt: the last say how it went.
+        let of_vertices = || {
+            let origins = build.tasks.iter().enumerate();
+            origins.filter_map(|(index, task)| Some((index, task, task.origin.as_ref()?)))
+        };
+        let last: BTreeMap<usize, usize> =
+            of_vertices().map(|(index, _, origin)| (origin.vertex, index)).collect();
+        let ran: BTreeSet<CacheKey> = of_vertices()
+            .filter(|(_, task, _)| task.state != TaskState::Cached)
+            .filter_map(|(_, task, _)| task.key)
+            .collect();
+        let (mut steps, mut known) = (Vec::new(), BTreeMap::new());
+        for (index, task, origin) in of_vertices() {
+            if last.get(&origin.vertex) != Some(&index) {
+                continue;
+            }
+            known.insert(index, steps.len());
             let place = (origin.at > 0).then(|| Place {
                 file: origin.file.clone(),
                 line: origin.at,
@@ -34,8 +44,8 @@ impl Engine {
                 vertex: origin.vertex,
                 name: task.name.clone(),
                 place,
-                inputs: task.inputs.iter().filter_map(|task| index.get(task).copied()).collect(),
-                state: self.past_state(build, task)?,
+                inputs: task.inputs.iter().filter_map(|task| known.get(task).copied()).collect(),
+                state: self.past_state(build, task, &ran)?,
             });
         }
         Ok(explain(&Facts {
@@ -47,11 +57,18 @@ impl Engine {
         })?)
     }
 
-    fn past_state(&self, build: &PastBuild, task: &PastTask) -> Result<State, EngineError> {
+    /// How a lookup ended; `ran` are the keys of all that ran in the build, in whichever attempt.
+    fn past_state(
+        &self,
+        build: &PastBuild,
+        task: &PastTask,
+        ran: &BTreeSet<CacheKey>,
+    ) -> Result<State, EngineError> {
         Ok(match (task.key, task.state) {
-            (None, TaskState::Waiting) => State::NotReached,
-            (None, _) => State::Unrecorded,
-            (Some(key), TaskState::Cached) => State::Hit(key),
+            (None, TaskState::Done | TaskState::Cached) => State::Unrecorded,
+            (None, _) => State::NotReached,
+            (Some(key), TaskState::Cached) if !ran.contains(&key) => State::Hit(key),
+            (Some(key), TaskState::Failed) if is_refused(build, task) => State::Refused(key),
             (Some(key), _) => State::Missed(key, self.past_account(build, &key)?.map(Box::new)),
         })
     }
@@ -70,6 +87,12 @@ impl Engine {
         }
         Ok(Some(*row))
     }
+}
+
+/// Whether a step that failed did so because no step was to run.
+fn is_refused(build: &PastBuild, task: &PastTask) -> bool {
+    let op = task.origin.as_ref().map_or("", |origin| &origin.op);
+    build.asked.how.require_cached && matches!(op, "exec" | "file")
 }
 
 impl Explanation {

@@ -8,13 +8,16 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_cache::account::{
-    Account, Change, Difference, Giver, How, Listing, Taken, changes, nearest,
+    Account, Change, Difference, Giver, How, Listing, Taken, TakenPair, changes, nearest,
 };
 use kiln_cache::layer::LayerStore;
 use kiln_cache::{AccountRow, CacheError, CacheKey, Missed, RecordStore as _, Store, Trace};
 use kiln_ir::Digest;
 
-use super::{Distinction, ExplainedStep, Explanation, Nearest, ReadCause, Reason, StepOutcome};
+use super::{
+    Distinction, ExplainedStep, Explanation, Nearest, ReadCause, ReadDistinction, Reason,
+    StepOutcome,
+};
 use crate::error::Place;
 
 /// Earlier accounts of a stage that are looked at for one step.
@@ -55,6 +58,8 @@ pub(crate) enum State {
     Hit(CacheKey),
     /// It was not. Without an account nothing more is known of it.
     Missed(CacheKey, Option<Box<AccountRow>>),
+    /// It was not, and was not to run; nothing more is known of it.
+    Refused(CacheKey),
 }
 
 /// Says why each step ran or did not.
@@ -63,7 +68,7 @@ pub(crate) fn explain(facts: &Facts<'_>) -> Result<Explanation, CacheError> {
     let reasons = Reasons { facts, definitions: &definitions };
     let steps = facts.steps.iter().enumerate().map(|(index, step)| {
         let key = match &step.state {
-            State::Hit(key) | State::Missed(key, _) => Some(*key),
+            State::Hit(key) | State::Missed(key, _) | State::Refused(key) => Some(*key),
             State::Unrecorded | State::NotReached => None,
         };
         Ok(ExplainedStep {
@@ -96,6 +101,7 @@ impl Reasons<'_> {
                 }
             }
             State::Missed(_, None) => StepOutcome::Missed(Reason::Forgotten),
+            State::Refused(_) => StepOutcome::Missed(Reason::Refused),
             State::Missed(_, Some(row)) => StepOutcome::Missed(match row.missed {
                 Missed::PassedOver => Reason::NoCache,
                 Missed::Husk => Reason::Husk,
@@ -111,7 +117,7 @@ impl Reasons<'_> {
         let Some(earlier) = self.nearest(row)? else { return Ok(Reason::First) };
         let mut differences = Vec::new();
         for difference in row.account.compare(&earlier.account) {
-            differences.extend(self.distinctions(index, &row.account, difference)?);
+            differences.extend(self.distinctions(index, difference)?);
         }
         let AccountRow { key, made_ms, account, .. } = earlier;
         Ok(Reason::Differs(Nearest { key, name: account.name, made_ms, differences }))
@@ -152,7 +158,10 @@ impl Reasons<'_> {
                 State::Hit(key) => {
                     definitions.extend(self.account(key)?.map(|account| account.definition));
                 }
-                State::Missed(_, None) | State::Unrecorded | State::NotReached => {}
+                State::Missed(_, None)
+                | State::Refused(_)
+                | State::Unrecorded
+                | State::NotReached => {}
             }
         }
         Ok(self.definitions.get_or_init(|| definitions))
@@ -165,43 +174,23 @@ impl Reasons<'_> {
         })
     }
 
-    /// A difference with what is behind it.
+    /// A difference with what is behind it: one for each step that is.
     fn distinctions(
         &self,
         index: usize,
-        account: &Account,
-        difference: Difference,
+        difference: Difference<TakenPair>,
     ) -> Result<Vec<Distinction>, CacheError> {
-        match difference {
-            Difference::Read { index: at, ref was } => {
-                let now = account.reads.get(at);
-                self.reads(index, now, was.as_ref())
-            }
-            Difference::Field { .. } | Difference::Order { .. } => Ok(vec![plain(difference)]),
-        }
-    }
-
-    fn reads(
-        &self,
-        index: usize,
-        now: Option<&Taken>,
-        was: Option<&Taken>,
-    ) -> Result<Vec<Distinction>, CacheError> {
-        let Some(shown) = now.or(was) else { return Ok(Vec::new()) };
-        let causes = match (now, was) {
+        let Difference::Read(pair) = difference else {
+            return Ok(vec![plain(difference)]);
+        };
+        let told = told(&pair);
+        let causes = match (&pair.is, &pair.was) {
             (Some(now), Some(was)) => self.causes(index, now, was)?,
-            _ => vec![ReadCause::Itself],
+            _ => vec![told.cause.clone()],
         };
-        let files = self.files(now, was)?;
-        let was_name = was.map(|was| was.name.clone()).filter(|name| *name != shown.name);
-        let distinction = |cause| Distinction::Read {
-            how: shown.how,
-            name: shown.name.clone(),
-            was_name: was_name.clone(),
-            cause,
-            files: files.clone(),
-        };
-        Ok(causes.into_iter().map(distinction).collect())
+        let files = self.files(&pair)?;
+        let distinction = |cause| ReadDistinction { cause, files: files.clone(), ..told.clone() };
+        Ok(causes.into_iter().map(distinction).map(Difference::Read).collect())
     }
 
     /// Why something that a step reads is another than it was; at least one cause.
@@ -220,7 +209,7 @@ impl Reasons<'_> {
                     ran.push(ReadCause::Ran { step: giver, same_action });
                 }
                 State::Hit(key) => cached = Some((giver, *key)),
-                State::Unrecorded | State::NotReached => {}
+                State::Refused(_) | State::Unrecorded | State::NotReached => {}
             }
         }
         if !ran.is_empty() {
@@ -264,7 +253,7 @@ impl Reasons<'_> {
                 return Ok(none);
             };
             let differences = now.compare(&then);
-            match self.below(step, &now, &differences) {
+            match self.below(step, &differences) {
                 Some(Below::Ran(ran)) => {
                     return Ok(ReadCause::Ran { step: ran, same_action: false });
                 }
@@ -281,25 +270,22 @@ impl Reasons<'_> {
     }
 
     /// The step below, when the only difference is that another one gave what is read.
-    fn below(&self, step: usize, now: &Account, differences: &[Difference]) -> Option<Below> {
-        let [Difference::Read { index, was: Some(was) }] = differences else { return None };
-        let taken = now.reads.get(*index)?;
-        let input = *self.facts.steps[step].inputs.get(taken.input?)?;
+    fn below(&self, step: usize, differences: &[Difference<TakenPair>]) -> Option<Below> {
+        let [Difference::Read(TakenPair { was: Some(was), is: Some(is) })] = differences else {
+            return None;
+        };
+        let input = *self.facts.steps[step].inputs.get(is.input?)?;
         let [giver] = self.givers(input)[..] else { return None };
         match &self.facts.steps[giver].state {
             State::Missed(..) => Some(Below::Ran(giver)),
             State::Hit(key) => Some(Below::Cached(giver, *key, was.from.clone()?)),
-            State::Unrecorded | State::NotReached => None,
+            State::Refused(_) | State::Unrecorded | State::NotReached => None,
         }
     }
 
     /// The files that differ, where they can be told.
-    fn files(
-        &self,
-        now: Option<&Taken>,
-        was: Option<&Taken>,
-    ) -> Result<Option<Vec<Change>>, CacheError> {
-        let (Some(now), Some(was)) = (now, was) else { return Ok(None) };
+    fn files(&self, pair: &TakenPair) -> Result<Option<Vec<Change>>, CacheError> {
+        let TakenPair { was: Some(was), is: Some(now) } = pair else { return Ok(None) };
         let lists = match now.how {
             How::Copy | How::Bind => (self.listing(&now.digest)?, self.listing(&was.digest)?),
             How::Root => match (&now.from, &was.from) {
@@ -338,18 +324,26 @@ enum Below {
 }
 
 /// A difference as it stands, without what is behind it.
-fn plain(difference: Difference) -> Distinction {
-    match difference {
-        Difference::Field { what, name, aspect, was, is } => {
-            Distinction::Field { what, name, aspect, was, is }
-        }
-        Difference::Order { what } => Distinction::Order { what },
-        Difference::Read { index: _, was } => Distinction::Read {
-            how: was.as_ref().map_or(How::Root, |was| was.how),
-            name: was.map(|was| was.name).unwrap_or_default(),
-            was_name: None,
-            cause: ReadCause::Unknown,
-            files: None,
-        },
+fn plain(difference: Difference<TakenPair>) -> Distinction {
+    difference.map_read(|pair| told(&pair))
+}
+
+/// What is read, as far as the two accounts say by themselves.
+fn told(pair: &TakenPair) -> ReadDistinction {
+    let TakenPair { was, is } = pair;
+    let cause = match (was, is) {
+        (None, _) => ReadCause::New,
+        (_, None) => ReadCause::Gone,
+        _ => ReadCause::Unknown,
+    };
+    let shown = is.as_ref().or(was.as_ref());
+    let name = shown.map_or_else(String::new, |shown| shown.name.clone());
+    let was_name = was.as_ref().map(|was| was.name.clone()).filter(|was| *was != name);
+    ReadDistinction {
+        how: shown.map_or(How::Root, |shown| shown.how),
+        name,
+        was_name,
+        cause,
+        files: None,
     }
 }

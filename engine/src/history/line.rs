@@ -102,6 +102,8 @@ pub struct How {
     pub pull: bool,
     /// How many steps ran at the same time.
     pub jobs: usize,
+    /// Whether no step was to run.
+    pub require_cached: bool,
 }
 
 /// What a vertex of the graph is, and where it comes from.

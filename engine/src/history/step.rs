@@ -51,10 +51,13 @@ pub(crate) fn find<'a>(steps: &[Names<'a>], text: &str) -> Result<usize, EngineE
     }
     let hints = if meant.is_empty() {
         let bracketed = |step: &Names<'a>| step.name.strip_prefix('[')?.split_once(']');
-        let short = steps.iter().filter_map(bracketed).map(|(bracketed, _)| bracketed);
+        let short = steps.iter().filter_map(bracketed);
+        let short = short.flat_map(|(bracketed, instruction)| [bracketed, instruction.trim()]);
         let names: Vec<&str> = steps.iter().map(|step| step.name).chain(short).collect();
-        let close = nearest(text, &names);
-        close.map(|name| format!("did you mean `{name}`?")).into_iter().collect()
+        vec![match nearest(text, &names) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None => "`kiln history inspect [BUILD]` lists the steps of a build".to_owned(),
+        }]
     } else {
         let named = meant.iter().take(MAX_NAMED).map(|&index| &steps[index]);
         named.map(|step| format!("{}: {}", step.vertex, step.name)).collect()
@@ -156,13 +159,15 @@ mod tests {
 
     #[test]
     fn what_is_meant_is_asked_where_it_is_unclear() {
+        const LISTED: &str = "`kiln history inspect [BUILD]` lists the steps of a build";
         for (text, several, hint) in [
             (":3", true, "10: [build  2/12] RUN make"),
             ("RUN make", true, "10: [build  2/12] RUN make"),
-            ("7", false, ""),
-            ("other:9", false, ""),
-            ("", false, ""),
+            ("7", false, LISTED),
+            ("other:9", false, LISTED),
+            ("", false, LISTED),
             ("bulid 12/12", false, "did you mean `build 12/12`?"),
+            ("RUN mak install", false, "did you mean `RUN make install`?"),
             ("[test 2/2] RUN make tests", false, "did you mean `[test 2/2] RUN make test`?"),
         ] {
             let Err(EngineError::NoStep { reference, several: found, hints }) =

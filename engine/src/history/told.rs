@@ -67,7 +67,12 @@ pub(super) fn asked(request: &BuildRequest) -> Asked {
         outputs: request.outputs.iter().map(|output| form(output).to_owned()).collect(),
         secrets: request.secrets.keys().cloned().collect(),
         agents: request.agents.keys().cloned().collect(),
-        how: How { no_cache: parameters.no_cache, pull: request.pull, jobs: request.jobs.get() },
+        how: How {
+            no_cache: parameters.no_cache,
+            pull: request.pull,
+            jobs: request.jobs.get(),
+            require_cached: request.require_cached,
+        },
     }
 }
 

@@ -68,7 +68,7 @@ pub(crate) struct Runner<'e> {
     selections: Selections,
     commands: Commands,
     transfer: Option<&'e Transfer<'e>>,
-    ledger: Ledger,
+    ledger: Arc<Ledger>,
 }
 
 impl<'e> Runner<'e> {
@@ -88,8 +88,13 @@ impl<'e> Runner<'e> {
             selections: Selections::default(),
             commands,
             transfer,
-            ledger: Ledger::default(),
+            ledger: Arc::default(),
         }
+    }
+
+    /// The same with a ledger in which an earlier attempt may have been noted.
+    pub(crate) fn noting_in(self, ledger: &Arc<Ledger>) -> Self {
+        Self { ledger: Arc::clone(ledger), ..self }
     }
 
     /// How the lookups of this build ended.

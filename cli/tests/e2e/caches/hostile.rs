@@ -150,6 +150,27 @@ fn a_registry_that_gives_up_midway_costs_no_more_than_time() {
 }
 
 #[test]
+fn that_a_build_began_anew_is_no_reason_for_a_step_to_run() {
+    let Some(bed) = Bed::new() else { return };
+    made(&bed);
+    bed.work.write("context/main.txt", "other\n");
+    let mut anew = 0;
+    for blobs in [1, 2, 3] {
+        let server = registry_of(bed.work.path("cache"), blobs);
+        let from = format!("--cache-from={}/cache:latest", server.host());
+        let (steps, _) = bed.run_at_epoch("b", &[&from]);
+        let lost = |text: &&str| text.contains("of an imported cache cannot be had");
+        anew += steps.warnings().into_iter().filter(lost).count();
+        let said = bed.machine("b").print(&["explain"]);
+        assert!(!said.contains("begun before"), "after {blobs} blobs:\n{said}");
+        // Each step is told of once.
+        assert_eq!(said.matches("COPY main.txt .").count(), 1, "after {blobs} blobs:\n{said}");
+        bed.forget("b");
+    }
+    assert!(anew > 0, "no build began anew");
+}
+
+#[test]
 fn a_registry_that_takes_nothing_more_is_a_warning() {
     let Some(bed) = Bed::new() else { return };
     for status in [500, 403] {
