@@ -13,6 +13,7 @@ pub mod pack;
 mod portable;
 mod record;
 pub mod select;
+mod stat;
 mod store;
 pub mod tree;
 pub mod view;

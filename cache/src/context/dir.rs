@@ -4,14 +4,11 @@ use std::ffi::CStr;
 use std::mem::MaybeUninit;
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, FileType, RawDir, Statx, StatxFlags};
+use rustix::fs::{AtFlags, FileType, RawDir, Statx};
 use rustix::io::Errno;
 
 use crate::select::Kind;
-
-/// What a selection needs to know of a file.
-pub(super) const MASK: StatxFlags =
-    StatxFlags::BASIC_STATS.difference(StatxFlags::ATIME.union(StatxFlags::BLOCKS));
+use crate::stat;
 
 /// Room for names in one system call: most directories need one.
 const BUFFER_BYTES: usize = 32 * 1024;
@@ -82,7 +79,7 @@ impl Names {
 
 /// The stat of `name` itself.
 pub(super) fn stat(dir: &OwnedFd, name: &CStr) -> Result<Statx, Errno> {
-    rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, MASK)
+    rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, stat::MASK)
 }
 
 pub(super) fn file_type(stat: &Statx) -> FileType {

@@ -5,13 +5,13 @@ use std::ffi::CStr;
 use std::io;
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::NO_CONTENT;
-use super::dir;
-use super::stat_cache::{Known, StatKey};
+use super::stat_cache::Known;
 use crate::layer::digest_file;
+use crate::stat::StatKey;
 
 /// Reads what `key` describes. Nothing when `name` is something else by now, or changed while it was read.
 pub(super) fn read(dir: &OwnedFd, name: &CStr, key: &StatKey) -> Result<Option<Known>, Errno> {
@@ -19,7 +19,7 @@ pub(super) fn read(dir: &OwnedFd, name: &CStr, key: &StatKey) -> Result<Option<K
     let only = if is_dir { OFlags::DIRECTORY } else { OFlags::NONBLOCK };
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | only;
     let file = rustix::fs::openat(dir, name, flags, Mode::empty())?;
-    if stat(&file)? != *key {
+    if StatKey::now(&file)? != *key {
         return Ok(None);
     }
     let xattrs = attributes(&file)?;
@@ -30,11 +30,7 @@ pub(super) fn read(dir: &OwnedFd, name: &CStr, key: &StatKey) -> Result<Option<K
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
     };
-    Ok((stat(&file)? == *key).then_some(Known { digest, xattrs }))
-}
-
-fn stat(file: &OwnedFd) -> Result<StatKey, Errno> {
-    rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, dir::MASK).map(|stat| StatKey::of(&stat))
+    Ok((StatKey::now(&file)? == *key).then_some(Known { digest, xattrs }))
 }
 
 /// The extended attributes that count.

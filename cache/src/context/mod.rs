@@ -22,11 +22,14 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx};
 use rustix::io::Errno;
 
-pub use stat_cache::{StatCache, StatKey};
+pub use crate::stat::StatKey;
+pub use stat_cache::StatCache;
 
 use crate::CacheError;
+use crate::layer::KERNEL_COPY_MIN_BYTES;
 use crate::select::{Found, Kind, LinkId, Peek, SelectError, SourceTree, shown};
-use crate::tree::{Meta, Mtime, Node, paths};
+use crate::stat;
+use crate::tree::{Meta, Node, paths};
 use dir::Names;
 use stat_cache::{Known, KnownFile};
 
@@ -108,15 +111,15 @@ impl LocalTree {
     /// Nothing when the file is no longer what `stat` says.
     fn describe(&self, at: &At<'_>, stat: &Statx) -> Result<Option<Found>, Errno> {
         let key = StatKey::of(stat);
-        let mut known = Known::default();
+        let (mut known, mut is_settled) = (Known::default(), false);
         let node = match dir::file_type(stat) {
             FileType::RegularFile => {
                 let Some(content) = self.known(at, &key)? else { return Ok(None) };
-                known = content;
+                (known, is_settled) = content;
                 Node::File { digest: known.digest, size_bytes: key.size_bytes }
             }
             FileType::Directory => {
-                let Some(attributes) = self.known(at, &key)? else { return Ok(None) };
+                let Some((attributes, _)) = self.known(at, &key)? else { return Ok(None) };
                 known = attributes;
                 Node::Dir { opaque: false }
             }
@@ -139,20 +142,24 @@ impl LocalTree {
             meta: Meta { mode: key.mode & 0o7777, uid: 0, gid: 0, xattrs: known.xattrs },
             mtime: key.mtime,
             link: many_names.then_some(LinkId::Inode { device: key.device, inode: key.inode }),
+            // Smaller ones are hashed again in no time.
+            settled: (is_settled && key.size_bytes >= KERNEL_COPY_MIN_BYTES).then(|| Box::new(key)),
         }))
     }
 
-    /// The content and attributes of a file, the attributes of a directory: from the cache, else read.
-    fn known(&self, at: &At<'_>, key: &StatKey) -> Result<Option<Known>, Errno> {
+    /// The content and attributes of a file, the attributes of a directory: from the cache, else read. With
+    /// it, whether any later change would show in the stat.
+    fn known(&self, at: &At<'_>, key: &StatKey) -> Result<Option<(Known, bool)>, Errno> {
         if let Some(known) = at.known.and_then(|file| file.if_same(key)) {
-            return Ok(Some(known));
+            return Ok(Some((known, true)));
         }
         let now = self.cache.now();
         let Some(known) = hash::read(at.fd, at.name, key)? else { return Ok(None) };
-        if !key.is_racy(now) {
+        let is_settled = !key.is_racy(now);
+        if is_settled {
             self.cache.learn(at.parent, at.name.to_bytes(), *key, known.clone());
         }
-        Ok(Some(known))
+        Ok(Some((known, is_settled)))
     }
 }
 
@@ -179,7 +186,7 @@ impl SourceTree for LocalTree {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
             Err(errno) => return Err(self.failed("look up", path)(errno)),
         };
-        let stat = rustix::fs::statx(&fd, c"", AtFlags::EMPTY_PATH, dir::MASK)
+        let stat = rustix::fs::statx(&fd, c"", AtFlags::EMPTY_PATH, stat::MASK)
             .map_err(self.failed("look up", path))?;
         let file_type = dir::file_type(&stat);
         if file_type == FileType::Symlink {
@@ -232,21 +239,6 @@ impl SourceTree for LocalTree {
 
     fn is_mutable(&self) -> bool {
         true
-    }
-}
-
-impl StatKey {
-    fn of(stat: &Statx) -> Self {
-        let time =
-            |stamp: rustix::fs::StatxTimestamp| Mtime { secs: stamp.tv_sec, nanos: stamp.tv_nsec };
-        Self {
-            device: rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
-            inode: stat.stx_ino,
-            size_bytes: stat.stx_size,
-            mtime: time(stat.stx_mtime),
-            ctime: time(stat.stx_ctime),
-            mode: u32::from(stat.stx_mode),
-        }
     }
 }
 

@@ -18,45 +18,11 @@ use kiln_ir::Digest;
 
 use super::dir::Names;
 use crate::select::Kind;
+use crate::stat::StatKey;
 use crate::tree::{Mtime, paths};
 use codec::Remembered;
 
 mod codec;
-
-/// Ticks of clocks are shorter than this.
-const TICK_NANOS: i128 = 50_000_000;
-/// Filesystems without parts of a second have ticks of up to two.
-const COARSE_TICK_NANOS: i128 = 2_000_000_000;
-
-/// What must be equal for a file to be the same as before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StatKey {
-    /// The filesystem's device.
-    pub device: u64,
-    /// The file's number there.
-    pub inode: u64,
-    /// Its length.
-    pub size_bytes: u64,
-    /// When its content changed; anyone can set this.
-    pub mtime: Mtime,
-    /// When anything of it changed; nobody can set this.
-    pub ctime: Mtime,
-    /// Its type and permissions.
-    pub mode: u32,
-}
-
-impl StatKey {
-    /// Whether the file, read at `now`, could change after and look the same.
-    pub(super) fn is_racy(&self, now: Mtime) -> bool {
-        let coarse = self.mtime.nanos == 0 && self.ctime.nanos == 0;
-        let tick = if coarse { COARSE_TICK_NANOS } else { TICK_NANOS };
-        nanos(self.ctime) + tick >= nanos(now)
-    }
-}
-
-fn nanos(time: Mtime) -> i128 {
-    i128::from(time.secs) * 1_000_000_000 + i128::from(time.nanos)
-}
 
 /// What reading gave.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use super::*;
+use crate::tree::Mtime;
 
 struct Context {
     dir: tempfile::TempDir,
@@ -42,10 +43,8 @@ impl Context {
     }
 
     fn key(&self, name: &str) -> StatKey {
-        let file =
-            rustix::fs::open(self.path(name), OFlags::PATH | OFlags::NOFOLLOW, Mode::empty());
-        let stat = rustix::fs::statx(file.unwrap(), c"", AtFlags::EMPTY_PATH, dir::MASK);
-        StatKey::of(&stat.unwrap())
+        let flags = OFlags::PATH | OFlags::NOFOLLOW;
+        StatKey::now(rustix::fs::open(self.path(name), flags, Mode::empty()).unwrap()).unwrap()
     }
 }
 
@@ -195,6 +194,20 @@ fn a_remembered_file_counts_for_the_same_file_only() {
     let cache = context.lying("f", "lie");
     fs::hard_link(context.path("f"), context.path("g")).unwrap();
     assert_eq!(digest(&context.with(cache), "g"), Digest::of(b"truth"), "another path");
+}
+
+/// What a copy may go by: a large file that is not as young as its reading.
+#[test]
+fn a_large_file_is_settled_when_it_is_not_young() {
+    let context = Context::new();
+    context.write("large", &"x".repeat(KERNEL_COPY_MIN_BYTES as usize));
+    context.write("small", "x");
+    let settled =
+        |tree: LocalTree, name: &str| tree.entry(name.as_bytes()).unwrap().unwrap().settled;
+    assert_eq!(settled(context.open(), "large"), Some(Box::new(context.key("large"))));
+    assert_eq!(settled(context.open(), "small"), None);
+    let young = LocalTree::open(context.dir.path(), StatCache::default()).unwrap();
+    assert_eq!(settled(young, "large"), None);
 }
 
 /// Ends when the filesystem's clock has moved on.

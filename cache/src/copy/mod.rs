@@ -290,9 +290,10 @@ impl<T: SourceTree> Copier<'_, T> {
         target.refuse_dir(&path)?;
         match &entry.node {
             Node::File { digest, .. } => {
-                let known = match self.tree.is_mutable() {
-                    true => Known::Expected(*digest),
-                    false => Known::Certain(*digest),
+                let known = match &entry.settled {
+                    Some(key) => Known::AsOf(**key, *digest),
+                    None if self.tree.is_mutable() => Known::Expected(*digest),
+                    None => Known::Certain(*digest),
                 };
                 self.paths.insert(path.clone());
                 let source = entry.source().to_vec();

@@ -7,15 +7,17 @@ use std::fmt;
 use std::io::{self, Read};
 
 use kiln_ir::Digest;
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::BorrowedFd;
 use rustix::fs::FileType;
+
+use crate::stat::StatKey;
 
 /// Files up to this size are read by one call.
 const BUFFER_BYTES: usize = 256 * 1024;
 /// Runs of zeros shorter than this are written like any other bytes.
 const HOLE_BYTES: usize = 16 * 1024;
 /// From here on the kernel copies bytes that need not be hashed.
-const KERNEL_COPY_MIN_BYTES: u64 = 256 * 1024;
+pub(crate) const KERNEL_COPY_MIN_BYTES: u64 = 256 * 1024;
 
 /// Where the bytes of a file come from.
 pub enum Content<'a> {
@@ -44,6 +46,8 @@ pub enum Known {
     Nothing,
     /// It was this when last looked at, and may have changed since: it is checked.
     Expected(Digest),
+    /// It was this as long as its stat was this one, which no change leaves as it is.
+    AsOf(StatKey, Digest),
     /// It is this: the file is in a layer, which nothing changes.
     Certain(Digest),
 }
@@ -71,36 +75,12 @@ thread_local! {
 
 /// Lends the thread's buffer. Within `body` the thread may take up other work that borrows too: it gets
 /// a buffer of its own.
-fn with_buffer<T>(body: impl FnOnce(&mut [u8]) -> T) -> T {
+pub(super) fn with_buffer<T>(body: impl FnOnce(&mut [u8]) -> T) -> T {
     let mut buffer = BUFFER.take();
     buffer.resize(BUFFER_BYTES, 0);
     let result = body(&mut buffer);
     BUFFER.set(buffer);
     result
-}
-
-/// The digest of an open regular file of `size_bytes`, read from where it stands.
-///
-/// # Errors
-/// When reading fails; `UnexpectedEof` when the file has become shorter.
-pub(crate) fn digest_file(file: impl AsFd, size_bytes: u64) -> io::Result<Digest> {
-    if size_bytes == 0 {
-        return Ok(Digest::of(b""));
-    }
-    let file = file.as_fd();
-    with_buffer(|buffer| {
-        let mut hasher = Hasher::new();
-        let mut left = size_bytes;
-        while left > 0 {
-            let chunk = read_full(file, chunk_of(buffer, left))?;
-            if chunk.is_empty() {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            left -= chunk.len() as u64;
-            hasher.update(chunk);
-        }
-        Ok(hasher.finish())
-    })
 }
 
 /// Fills a new, empty file.
@@ -135,12 +115,13 @@ fn copy_file(out: BorrowedFd<'_>, file: BorrowedFd<'_>, known: Known) -> Result<
     }
     let size_bytes = stat.st_size.cast_unsigned();
     let sparse = stat.st_blocks.cast_unsigned().saturating_mul(512) < size_bytes;
-    if let Known::Certain(digest) = known
+    if let Some(digest) = trusted(file, known)?
         && !sparse
         && size_bytes >= KERNEL_COPY_MIN_BYTES
         && copy_in_kernel(out, file, size_bytes)?
     {
-        return Ok((digest, size_bytes));
+        // It must not have changed meanwhile either.
+        return trusted(file, known)?.map(|_| (digest, size_bytes)).ok_or(CopyError::Changed);
     }
     let holes = if sparse { Holes::Found } else { Holes::Written };
     let (digest, copied_bytes) = match known {
@@ -149,7 +130,7 @@ fn copy_file(out: BorrowedFd<'_>, file: BorrowedFd<'_>, known: Known) -> Result<
             pass_on(file, size_bytes, |chunk| sink.put(chunk, holes))?;
             (digest, sink.end()?)
         }
-        Known::Nothing | Known::Expected(_) => {
+        Known::Nothing | Known::Expected(_) | Known::AsOf(..) => {
             let mut sink = Sink::new(out);
             pass_on(file, size_bytes, |chunk| sink.hash_and_put(chunk, holes))?;
             sink.finish()?
@@ -157,10 +138,19 @@ fn copy_file(out: BorrowedFd<'_>, file: BorrowedFd<'_>, known: Known) -> Result<
     };
     let changed = match known {
         Known::Nothing => false,
-        Known::Expected(expected) => expected != digest,
+        Known::Expected(expected) | Known::AsOf(_, expected) => expected != digest,
         Known::Certain(_) => copied_bytes != size_bytes,
     };
     if changed { Err(CopyError::Changed) } else { Ok((digest, copied_bytes)) }
+}
+
+/// The digest of a file of which nothing has to be read to know it.
+fn trusted(file: BorrowedFd<'_>, known: Known) -> Result<Option<Digest>, CopyError> {
+    Ok(match known {
+        Known::Nothing | Known::Expected(_) => None,
+        Known::AsOf(key, digest) => (StatKey::now(file)? == key).then_some(digest),
+        Known::Certain(digest) => Some(digest),
+    })
 }
 
 /// Hands all of a file on in chunks; a file that grows is taken as long as it was.

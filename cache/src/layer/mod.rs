@@ -12,6 +12,7 @@
 
 mod commit;
 mod content;
+mod digest;
 mod disk;
 mod remove;
 mod scan;
@@ -31,8 +32,9 @@ use kiln_ir::Digest;
 use rustix::fd::OwnedFd;
 
 pub use commit::manifest_of;
-pub(crate) use content::digest_file;
+pub(crate) use content::KERNEL_COPY_MIN_BYTES;
 pub use content::{Content, Known};
+pub(crate) use digest::digest_file;
 pub(crate) use disk::open_below;
 pub(crate) use remove::remove_tree;
 pub use staging::Staging;

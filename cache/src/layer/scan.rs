@@ -15,8 +15,8 @@ use rayon::Scope;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType};
 
+use super::disk;
 use super::remove::names;
-use super::{content, disk};
 use crate::CacheError;
 use crate::tree::{Entry, Node, lossy, paths};
 
@@ -238,7 +238,7 @@ impl Walk<'_> {
         let inode = (stat.st_nlink > 1).then_some(stat.st_ino);
         let digest = match inode.and_then(|inode| self.digests().get(&inode).copied()) {
             Some(digest) => digest,
-            None => content::digest_file(&file, size_bytes).map_err(self.failed("read", &path))?,
+            None => super::digest_file(&file, size_bytes).map_err(self.failed("read", &path))?,
         };
         if let Some(inode) = inode {
             self.digests().insert(inode, digest);

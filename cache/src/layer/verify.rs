@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FileType, Stat};
 use rustix::io::Errno;
 
 use super::remove::names;
-use super::{LayerStore, content, disk};
+use super::{LayerStore, disk};
 use crate::CacheError;
 use crate::tree::{Entry, Manifest, Node, lossy, paths};
 
@@ -84,7 +84,7 @@ fn verify_entry(tree: &OwnedFd, manifest: &Manifest, entry: &Entry) -> Result<()
     }
     let read = |error: CacheError| error.to_string();
     let file = disk::open_below(tree, path).map_err(read)?;
-    let found = content::digest_file(&file, size_bytes).map_err(|error| cannot(path, &error))?;
+    let found = super::digest_file(&file, size_bytes).map_err(|error| cannot(path, &error))?;
     if found == digest { Ok(()) } else { Err(format!("`{}` has other content", lossy(path))) }
 }
 

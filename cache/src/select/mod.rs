@@ -26,6 +26,7 @@ pub(crate) use error::{nearest_names, shown};
 pub(crate) use resolve::{End, resolve};
 pub use source::{Found, Kind, LinkId, Peek, SourceTree};
 
+use crate::stat::StatKey;
 use crate::tree::{Meta, Mtime, Node};
 use matches::Match;
 use walk::Walk;
@@ -68,6 +69,8 @@ pub struct Selected {
     pub meta: Meta,
     /// When its content last changed.
     pub mtime: Mtime,
+    /// As [`Found::settled`].
+    pub settled: Option<Box<StatKey>>,
 }
 
 impl Selected {

@@ -8,6 +8,7 @@ use std::fs::File;
 use kiln_ir::Digest;
 
 use super::SelectError;
+use crate::stat::StatKey;
 use crate::tree::{Entry, Meta, Mtime, Node};
 use crate::view::View;
 
@@ -89,6 +90,9 @@ pub struct Found {
     pub mtime: Mtime,
     /// For a file that may have further names: equal for all names of one file, and only for them.
     pub link: Option<LinkId>,
+    /// For a large file in a tree that can change: the stat it had when it was read, if any later change
+    /// would show in that.
+    pub settled: Option<Box<StatKey>>,
 }
 
 /// The identity of a file with several names.
@@ -165,5 +169,5 @@ fn from_view(found: &crate::view::Found<'_>) -> Found {
         (Node::Dir { .. }, _) => (Node::Dir { opaque: false }, None),
         (node, _) => (node.clone(), None),
     };
-    Found { node, meta: entry.meta.clone(), mtime: entry.mtime, link }
+    Found { node, meta: entry.meta.clone(), mtime: entry.mtime, link, settled: None }
 }

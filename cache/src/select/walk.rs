@@ -61,14 +61,14 @@ impl Place {
 
 impl Child {
     fn new(place: Place, found: Found, taken: bool) -> Self {
-        let Found { node, meta, mtime, link } = found;
+        let Found { node, meta, mtime, link, settled } = found;
         let root_bytes = place.root_bytes;
         let (path, place) = if matches!(node, Node::Dir { .. }) {
             (place.path.clone(), Some(Box::new(place)))
         } else {
             (place.path, None)
         };
-        let selected = Selected { path, root_bytes, node, meta, mtime };
+        let selected = Selected { path, root_bytes, node, meta, mtime, settled };
         Self { selected, link, place, walked_as: None, taken }
     }
 }

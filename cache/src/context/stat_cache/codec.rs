@@ -8,7 +8,8 @@ use std::ops::Range;
 
 use kiln_ir::Digest;
 
-use super::{Known, KnownDir, KnownFile, Listing, StatKey};
+use super::{Known, KnownDir, KnownFile, Listing};
+use crate::stat::StatKey;
 use crate::tree::Mtime;
 
 const FORMAT: &[u8] = b"kiln stat cache 2\n";

@@ -10,6 +10,7 @@ use kiln_ir::Digest;
 use super::super::{Content, Known, LayerWriter, NewFile};
 use super::{Home, TIME, is_root};
 use crate::CacheError;
+use crate::stat::StatKey;
 use crate::tree::{LastLink, Meta, Mtime, Node};
 use crate::view::View;
 
@@ -251,6 +252,31 @@ fn wrong_or_failing_content_is_an_error_and_leaves_nothing() {
     assert!(error.is_disk_full(), "{error:?}");
     drop(writer);
     assert_eq!(home.staged(), 0);
+}
+
+#[test]
+fn a_file_of_the_same_stat_is_copied_unread() {
+    let home = Home::new();
+    let source = home.dir.path().join("source");
+    fs::write(&source, vec![1; 1_000_000]).unwrap();
+    let (truth, lie) = (Digest::of(&vec![1; 1_000_000]), Digest::of(b"lie"));
+    let key = StatKey::now(File::open(&source).unwrap()).unwrap();
+    let meta = Meta::of_root(0o644);
+    let copy = |known: Known| {
+        let mut writer = home.store.writer(&[]).unwrap();
+        let file = File::open(&source).unwrap();
+        writer.file(b"f", &meta, TIME, Content::File(file.as_fd(), known))?;
+        let layer = writer.finish()?;
+        assert_eq!(fs::read(home.store.path(&layer).join("f")).unwrap(), vec![1; 1_000_000]);
+        let manifest = home.store.manifest(&layer)?;
+        Ok::<_, CacheError>(manifest.get(b"f").unwrap().node.file().unwrap().0)
+    };
+    assert_eq!(copy(Known::AsOf(key, truth)).unwrap(), truth);
+    assert_eq!(copy(Known::AsOf(key, lie)).unwrap(), lie, "it is not read");
+    let other = StatKey { ctime: Mtime { secs: 1, nanos: 0 }, ..key };
+    assert_eq!(copy(Known::AsOf(other, truth)).unwrap(), truth, "touched, and the same");
+    let error = copy(Known::AsOf(other, lie)).unwrap_err();
+    assert!(matches!(error, CacheError::Changed { .. }), "{error:?}");
 }
 
 #[test]
