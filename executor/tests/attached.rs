@@ -6,79 +6,18 @@
 mod common;
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use common::{Bed, can_run, is_mounted_below, process_exists, sandboxes, wait_until};
 use kiln_executor::{
     Attachment, Cancel, ExecutorError, Exit, Input, MountSource, MountSpec, RunSpec, WindowSize,
 };
 use kiln_ir::GuestPath;
-use rustix::pty::OpenptFlags;
-use rustix::termios::{OptionalActions, Winsize};
-
-/// How long a person would wait.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A person's terminal, and what was shown on it.
-struct Person {
-    keyboard: File,
-    shown: Receiver<Vec<u8>>,
-    text: String,
-}
-
-impl Person {
-    /// A person, and the terminal as a program has it, in raw mode.
-    fn new() -> (Self, OwnedFd) {
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let person = rustix::pty::openpt(flags).unwrap();
-        rustix::pty::unlockpt(&person).unwrap();
-        let terminal = rustix::pty::ioctl_tiocgptpeer(&person, flags).unwrap();
-        let mut mode = rustix::termios::tcgetattr(&terminal).unwrap();
-        mode.make_raw();
-        rustix::termios::tcsetattr(&terminal, OptionalActions::Now, &mode).unwrap();
-        let keyboard = File::from(person);
-        let mut screen = keyboard.try_clone().unwrap();
-        let (send, shown) = channel();
-        thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(length @ 1..) = screen.read(&mut buffer) {
-                send.send(buffer[..length].to_vec()).unwrap_or_default();
-            }
-        });
-        (Self { keyboard, shown, text: String::new() }, terminal)
-    }
-
-    fn types(&mut self, text: &str) {
-        self.keyboard.write_all(text.as_bytes()).unwrap();
-    }
-
-    /// Waits until something is shown that was not awaited before.
-    fn sees(&mut self, expected: &str) {
-        let start = Instant::now();
-        loop {
-            if let Some(at) = self.text.find(expected) {
-                self.text.drain(..at + expected.len());
-                return;
-            }
-            match self.shown.recv_timeout(Duration::from_millis(100)) {
-                Ok(bytes) => self.text.push_str(&String::from_utf8_lossy(&bytes)),
-                Err(RecvTimeoutError::Timeout) if start.elapsed() < PATIENCE => {}
-                Err(error) => panic!("{expected:?} is not in {:?}: {error}", self.text),
-            }
-        }
-    }
-
-    fn resizes(&self, rows: u16, columns: u16) {
-        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        rustix::termios::tcsetwinsize(&self.keyboard, size).unwrap();
-    }
-}
+use kiln_testkit::Person;
 
 /// Says that a test is over, however it ends.
 struct Over(Arc<AtomicBool>);
@@ -89,25 +28,38 @@ impl Drop for Over {
     }
 }
 
-/// Runs a spec on a terminal, while a person does things.
-fn with_person(spec: &RunSpec, act: impl FnOnce(&mut Person)) -> Result<Exit, ExecutorError> {
-    let (mut person, terminal) = Person::new();
-    person.resizes(24, 80);
-    let mut spec = spec.clone();
-    spec.process.input = Input::Terminal(WindowSize { rows: 24, columns: 80 });
+/// Has a command run on a terminal, while a person does things.
+fn with_person<T: Send>(
+    run: impl FnOnce(&Attachment<'_>, &Cancel) -> T + Send,
+    act: impl FnOnce(&mut Person),
+) -> T {
+    let mut person = Person::new();
+    person.makes_it_raw();
+    let terminal = person.terminal().try_clone_to_owned().unwrap();
     let over = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&over);
     let cancel = Cancel::when(move || asked.load(Ordering::Relaxed));
     thread::scope(|scope| {
         let run = scope.spawn(|| {
             let fd = terminal.as_fd();
-            let attachment = Attachment { input: fd, output: fd, error: fd };
-            sandboxes().attach(&spec, &attachment, &cancel)
+            run(&Attachment { input: fd, output: fd, error: fd }, &cancel)
         });
         let _over = Over(over);
         act(&mut person);
         run.join().unwrap()
     })
+}
+
+fn on_terminal(spec: &RunSpec) -> RunSpec {
+    let mut spec = spec.clone();
+    spec.process.input = Input::Terminal(WindowSize { rows: 24, columns: 80 });
+    spec
+}
+
+/// Attaches a spec to a person's terminal.
+fn attached(spec: &RunSpec, act: impl FnOnce(&mut Person)) -> Result<Exit, ExecutorError> {
+    let spec = on_terminal(spec);
+    with_person(|attachment, cancel| sandboxes().attach(&spec, attachment, cancel), act)
 }
 
 #[test]
@@ -116,7 +68,7 @@ fn a_command_has_a_terminal_of_the_sandboxs_own() {
         return;
     }
     let script = "tty; [ -t 0 ] && [ -t 1 ] && [ -t 2 ] && echo all; stty size; exit 7";
-    let exit = with_person(&Bed::new().spec(script), |person| {
+    let exit = attached(&Bed::new().spec(script), |person| {
         person.sees("/dev/pts/0\r\nall\r\n24 80\r\n");
     });
     assert_eq!(exit.unwrap(), Exit::Code(7));
@@ -131,7 +83,7 @@ fn a_person_works_in_a_shell() {
     let mut spec = bed.spec("");
     spec.process.args = vec!["/bin/sh".to_owned()];
     spec.process.env.push(("PS1".to_owned(), "> ".to_owned()));
-    let exit = with_person(&spec, |person| {
+    let exit = attached(&spec, |person| {
         person.sees("> ");
         person.types("echo a$((1+1))b > /made; cat /made\n");
         person.sees("a2b\r\n> ");
@@ -159,7 +111,7 @@ fn the_terminal_is_the_users() {
     let bed = Bed::new();
     let mut spec = bed.spec("echo named > $(tty); stat -c %u:%a $(tty); cat /dev/tty");
     spec.process.user = "1000:1000".to_owned();
-    let exit = with_person(&spec, |person| {
+    let exit = attached(&spec, |person| {
         person.sees("named\r\n1000:620\r\n");
         // The end of the input, as a person types it.
         person.types("typed\n\u{4}");
@@ -174,12 +126,10 @@ fn all_output_is_shown_before_the_end() {
         return;
     }
     for _ in 0..20 {
-        let exit = with_person(
-            &Bed::new().spec("yes 0123456 | head -c 100000; echo; echo last"),
-            |person| {
+        let exit =
+            attached(&Bed::new().spec("yes 0123456 | head -c 100000; echo; echo last"), |person| {
                 person.sees("last\r\n");
-            },
-        );
+            });
         assert_eq!(exit.unwrap(), Exit::Code(0));
     }
 }
@@ -192,7 +142,9 @@ fn a_program_that_is_missing_is_told_on_the_terminal() {
     let bed = Bed::new();
     let mut spec = bed.spec("");
     spec.process.args = vec!["/no/shell".to_owned()];
-    let exit = with_person(&spec, |person| person.sees("kiln: `/no/shell` was not found\r\n"));
+    let exit = attached(&spec, |person| {
+        person.sees("kiln: `/no/shell` was not found\r\n");
+    });
     assert_eq!(exit.unwrap(), Exit::Code(127));
 }
 
@@ -205,7 +157,7 @@ fn a_terminal_cannot_be_made_where_an_image_hides_it() {
     let mut spec = bed.spec("true");
     let target = GuestPath::new("/dev/pts").unwrap();
     spec.mounts.push(MountSpec { target, source: MountSource::Tmpfs { size_bytes: None } });
-    let error = with_person(&spec, |_| {}).unwrap_err().to_string();
+    let error = attached(&spec, |_| {}).unwrap_err().to_string();
     assert!(error.contains("make a terminal"), "{error}");
 }
 

@@ -141,22 +141,12 @@ fn by_root_and_by_an_ordinary_user() {
     let Some(case) = Case::new() else { return };
     let Some(account) = Account::new("all") else { return };
     account.give(&case.context);
-    let kiln = kiln_of(&account, &case.work);
+    let kiln = Kiln::of_account(&account, &case.work);
     let theirs = case.build(&kiln, "user", "2");
     let ours = case.build_anew("root", "2");
     assert_same(&ours, &theirs);
     let exported = case.work.path("for-user/layout/index.json");
     assert_eq!(fs::metadata(exported).unwrap().uid(), account.uid);
-}
-
-/// Kiln in a directory of the account's own, `for-user`.
-fn kiln_of(account: &Account, work: &Work) -> Kiln {
-    let own = work.path("for-user");
-    fs::create_dir(&own).unwrap();
-    let program = own.join("kiln");
-    fs::copy(env!("CARGO_BIN_EXE_kiln"), &program).unwrap();
-    account.give(&own);
-    Kiln::of(account, program, own.join("store"))
 }
 
 /// Debian's files have owners, set-user-id bits and times of all kinds.
@@ -180,7 +170,7 @@ RUN cp -a /etc/skel /usr/bin/passwd /var/mail /srv && rm -r /usr/share/doc && mk
         kiln.build(&context).layout("base", &base).at_epoch().into_layout(&layout).run();
         Image::of(&layout)
     };
-    let theirs = build(&kiln_of(&account, &work), "for-user");
+    let theirs = build(&Kiln::of_account(&account, &work), "for-user");
     fs::create_dir(work.path("for-root")).unwrap();
     let ours = build(&Kiln::at(work.path("for-root/store")), "for-root");
     assert_same(&ours, &theirs);

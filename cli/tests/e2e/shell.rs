@@ -1,20 +1,14 @@
 //! Shells before and after the steps of builds that are over.
 
-use std::fs::File;
-use std::io::{Read as _, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::io::Write as _;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use nix::pty::{Winsize, openpty};
+use kiln_testkit::Person;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::termios::{Termios, tcgetattr};
 use nix::unistd::Pid;
 
 use super::support::build::Kiln;
-use super::support::{PATIENCE, Work, bases};
+use super::support::{Work, bases};
 
 const DOCKERFILE: &str = "FROM base AS made
 ENV NAME=value
@@ -109,64 +103,6 @@ fn without_a_terminal_a_shell_reads_a_pipe() {
     assert_eq!(shown(missing), ("kiln: `/no/shell` was not found\n".to_owned(), Some(127)));
 }
 
-/// Somebody at a terminal.
-pub(crate) struct Person {
-    keyboard: File,
-    terminal: OwnedFd,
-    before: Termios,
-    shown: Receiver<Vec<u8>>,
-    text: String,
-}
-
-impl Person {
-    pub(crate) fn new() -> Self {
-        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
-        let pair = openpty(Some(&size), None).unwrap();
-        let keyboard = File::from(pair.master);
-        let mut screen = keyboard.try_clone().unwrap();
-        let (send, shown) = channel();
-        thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(length @ 1..) = screen.read(&mut buffer) {
-                send.send(buffer[..length].to_vec()).unwrap_or_default();
-            }
-        });
-        let before = tcgetattr(&pair.slave).unwrap();
-        Self { keyboard, terminal: pair.slave, before, shown, text: String::new() }
-    }
-
-    /// Starts a program on the terminal.
-    pub(crate) fn starts(&self, mut command: Command) -> Child {
-        let end = || Stdio::from(self.terminal.try_clone().unwrap());
-        command.env("TERM", "dumb").stdin(end()).stdout(end()).stderr(end()).spawn().unwrap()
-    }
-
-    pub(crate) fn types(&mut self, text: &str) {
-        self.keyboard.write_all(text.as_bytes()).unwrap();
-    }
-
-    /// Waits until something is shown that was not awaited before; answers what came before it.
-    pub(crate) fn sees(&mut self, expected: &str) -> String {
-        let start = Instant::now();
-        loop {
-            if let Some(at) = self.text.find(expected) {
-                let seen: String = self.text.drain(..at + expected.len()).collect();
-                return seen;
-            }
-            match self.shown.recv_timeout(Duration::from_millis(100)) {
-                Ok(bytes) => self.text.push_str(&String::from_utf8_lossy(&bytes)),
-                Err(RecvTimeoutError::Timeout) if start.elapsed() < PATIENCE => {}
-                Err(error) => panic!("{expected:?} is not in {:?}: {error}", self.text),
-            }
-        }
-    }
-
-    /// Whether the terminal is as it was in the beginning.
-    pub(crate) fn finds_the_terminal_as_it_was(&self) -> bool {
-        tcgetattr(self.terminal.as_fd()).unwrap() == self.before
-    }
-}
-
 /// Ends a program with its value.
 pub(crate) struct Running(pub(crate) Child);
 
@@ -182,7 +118,7 @@ impl Drop for Running {
 fn a_person_has_a_terminal_and_gets_it_back() {
     let Some(bed) = Bed::new() else { return };
     let mut person = Person::new();
-    let mut shell = Running(person.starts(bed.command(&["--env=PS1=> ", ":4"])));
+    let mut shell = Running(person.starts(&mut bed.command(&["--env=PS1=> ", ":4"])));
     person.sees("> ");
     assert!(!person.finds_the_terminal_as_it_was());
     person.types("stty size; echo $TERM $(tty)\n");
@@ -201,7 +137,7 @@ fn a_person_has_a_terminal_and_gets_it_back() {
 fn a_person_whose_shell_is_killed_gets_the_terminal_back() {
     let Some(bed) = Bed::new() else { return };
     let mut person = Person::new();
-    let mut shell = Running(person.starts(bed.command(&["--env=PS1=> ", ":4"])));
+    let mut shell = Running(person.starts(&mut bed.command(&["--env=PS1=> ", ":4"])));
     person.sees("> ");
     let pid = Pid::from_raw(i32::try_from(shell.0.id()).unwrap());
     kill(pid, Signal::SIGTERM).unwrap();

@@ -1,6 +1,7 @@
 //! Kiln on a store of its own, called as a user calls it.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::account::Account;
-use super::output;
+use super::{Work, output};
 
 /// Calls of `kiln` on one store, with nothing of the caller's environment.
 pub(crate) struct Kiln {
@@ -37,6 +38,16 @@ impl Kiln {
     /// The same as another account, which must be able to run `program` and to make `root`.
     pub(crate) fn of(account: &Account, program: PathBuf, root: PathBuf) -> Self {
         Self { program, root, account: Some((account.uid, account.gid)), starter: Vec::new() }
+    }
+
+    /// The same in a directory of the account's own, `for-user`.
+    pub(crate) fn of_account(account: &Account, work: &Work) -> Self {
+        let own = work.path("for-user");
+        fs::create_dir(&own).unwrap();
+        let program = own.join("kiln");
+        fs::copy(env!("CARGO_BIN_EXE_kiln"), &program).unwrap();
+        account.give(&own);
+        Self::of(account, program, own.join("store"))
     }
 
     /// A call, by its arguments.
