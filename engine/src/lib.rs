@@ -36,7 +36,10 @@ pub use explain::{
 };
 pub use export::{Destination, Output, PlatformSplit};
 pub use images::{InspectedImage, ListedImage};
-pub use inspect::{ChangeKind, FileChange, FileState, Moment, ShellRequest, Visit};
+pub use inspect::{
+    Attendant, ChangeKind, FailedCommand, FailedSandbox, FileChange, FileState, Moment,
+    ShellRequest, Visit,
+};
 pub use kiln_cache::account::{Change, Changed, Difference, How, Shown};
 pub use kiln_cache::tree::{Meta, Node};
 pub use kiln_cache::{CacheKey, Gone, check, gc};

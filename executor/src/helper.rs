@@ -6,7 +6,8 @@
 //! with three descriptors: the sandbox's socket and its two outputs. The helper reads no more of it than the
 //! flags: what it writes to its memory is copied, page by page, for every process that still shares it. The
 //! first process makes the frame, and then waits on its socket for the [`Step`]s that lead to the command, behind
-//! their length. Reports come back by the same socket. When the caller shuts it down, or dies, the first
+//! their length. Reports come back by the same socket. After the report of a command that failed the first process
+//! waits for the steps to another command in the same sandbox. When the caller shuts the socket down, or dies, the first
 //! process kills the sandbox and ends. When the request socket ends, so does the helper, after all of its
 //! sandboxes.
 
@@ -154,17 +155,20 @@ fn make_and_run(request: Request, received: &[u8]) -> io::Result<()> {
     nix::unistd::dup2_stdout(stdout)?;
     nix::unistd::dup2_stderr(stderr)?;
     let mut kernel = Linux::new(socket.try_clone()?.into());
-    let report = match prepare(&frame, &mut kernel) {
-        Ok(()) => match receive_steps(&mut socket)? {
-            Some(steps) => apply(&steps, &mut kernel),
-            None => return Ok(()),
-        },
-        Err(fault) => Report::Failed(fault),
-    };
-    socket.write_all(&report::encode(&report))
+    if let Err(fault) = prepare(&frame, &mut kernel) {
+        return socket.write_all(&report::encode(&Report::Failed(fault)));
+    }
+    while let Some(steps) = receive_steps(&mut socket)? {
+        let report = apply(&steps, &mut kernel);
+        socket.write_all(&report::encode(&report))?;
+        if !report.is_of_failed_command() {
+            break;
+        }
+    }
+    Ok(())
 }
 
-/// The steps that lead to the command; nothing when the caller has no use for this sandbox.
+/// The steps that lead to a command; nothing when the caller has no use for this sandbox, or no more.
 fn receive_steps(socket: &mut UnixStream) -> io::Result<Option<Vec<Step>>> {
     let mut length = [0; 8];
     match socket.read_exact(&mut length) {

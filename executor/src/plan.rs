@@ -34,14 +34,21 @@ pub fn plan(spec: &RunSpec, facts: &HostFacts) -> SandboxPlan {
     );
     mount_files(spec, &layout, &mut steps);
     steps.push(Step::Pivot);
-    steps.push(match spec.process.input {
+    steps.extend(plan_command(spec, facts));
+    SandboxPlan { frame: frame::plan(spec, facts, &layout), steps }
+}
+
+/// The steps to the command in a sandbox whose root filesystem is mounted: the last part of [`plan()`], and all that
+/// another command in the same sandbox takes.
+pub(crate) fn plan_command(spec: &RunSpec, facts: &HostFacts) -> Vec<Step> {
+    let input = match spec.process.input {
         Input::Nothing => Step::NullInput,
         Input::Pipe => Step::OfferPipe,
         Input::Terminal(size) => Step::OfferTerminal(size),
-    });
-    steps.push(Step::ForkCommand);
+    };
+    let mut steps = vec![input, Step::ForkCommand];
     start_command(spec, facts, &mut steps);
-    SandboxPlan { frame: frame::plan(spec, facts, &layout), steps }
+    steps
 }
 
 /// What of a root filesystem the frame supplies.

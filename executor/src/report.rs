@@ -1,6 +1,6 @@
 //! What the helper's processes tell the caller: lines of JSON over the socket the plan came by.
 //!
-//! The first report is the true one. A process that fails reports and ends, and whoever waits for it
+//! The first report on a command is the true one. A process that fails reports and ends, and whoever waits for it
 //! then reports an end of no interest.
 
 use std::io;
@@ -53,6 +53,17 @@ pub(crate) enum Fault {
         /// The id.
         id: u32,
     },
+}
+
+impl Report {
+    /// Whether a command did not succeed, though its sandbox did.
+    pub(crate) const fn is_of_failed_command(&self) -> bool {
+        match self {
+            Self::Ended(exit) => !exit.success(),
+            Self::NotExecuted { .. } => true,
+            Self::Failed(_) => false,
+        }
+    }
 }
 
 impl Fault {

@@ -4,6 +4,7 @@
 //! what goes over the sockets.
 
 mod attach;
+mod failed;
 
 use std::io::{self, IoSlice, Read as _, Write as _};
 use std::mem::MaybeUninit;
@@ -22,8 +23,9 @@ use rustix::net::{
 use rustix::pipe::PipeFlags;
 
 pub use attach::Attachment;
+pub use failed::FailedSandbox;
 
-use crate::plan::{Frame, SandboxPlan, plan};
+use crate::plan::{Frame, SandboxPlan, Step, plan};
 use crate::report::{self, Report};
 use crate::{Cancel, ExecutorError, Exit, HostFacts, RunSpec, Stream, helper};
 
@@ -92,25 +94,36 @@ impl Sandboxes {
         on_output: &mut dyn FnMut(Stream, &[u8]),
         cancel: &Cancel,
     ) -> Result<Exit, ExecutorError> {
+        Ok(self.run_keeping_failed(spec, upcoming, on_output, cancel)?.0)
+    }
+
+    /// The same; when the command fails its sandbox is kept, with all that the command left but its processes.
+    ///
+    /// # Errors
+    /// As [`Sandboxes::run`].
+    pub fn run_keeping_failed(
+        &self,
+        spec: &RunSpec,
+        upcoming: Upcoming,
+        on_output: &mut dyn FnMut(Stream, &[u8]),
+        cancel: &Cancel,
+    ) -> Result<(Exit, Option<FailedSandbox<'_>>), ExecutorError> {
         let mut begun = self.begin(spec, upcoming)?;
         let received = collect(&mut begun.sandbox, on_output, cancel)?;
-        begun.conclude(&received, on_output)
+        let (exit, sandbox) = begun.conclude(&received, on_output)?;
+        let failed = (!exit.success()).then(|| FailedSandbox::new(self, sandbox));
+        Ok((exit, failed))
     }
 
     /// Has a sandbox take the steps to the command.
     fn begin(&self, spec: &RunSpec, upcoming: Upcoming) -> Result<Begun, ExecutorError> {
         let SandboxPlan { frame, steps } = plan(spec, &self.facts);
-        let steps =
-            serde_json::to_vec(&steps).map_err(|source| ExecutorError::Encode { source })?;
         let mut sandbox = match lock(&self.spare).take_if(|spare| spare.frame == frame) {
             Some(spare) => spare,
             None => self.start(frame)?,
         };
         // A sandbox that could not be made ready takes no steps, and says why in its report.
-        let sent = sandbox
-            .socket
-            .write_all(&(steps.len() as u64).to_le_bytes())
-            .and_then(|()| sandbox.socket.write_all(&steps));
+        let sent = sandbox.send(&steps)?;
         if upcoming == Upcoming::Another {
             self.make_spare(&sandbox.frame);
         }
@@ -172,6 +185,15 @@ impl Sandboxes {
     }
 }
 
+impl Sandbox {
+    /// Has it take steps; answers whether it could be told.
+    fn send(&mut self, steps: &[Step]) -> Result<io::Result<()>, ExecutorError> {
+        let steps = serde_json::to_vec(steps).map_err(|source| ExecutorError::Encode { source })?;
+        let length = (steps.len() as u64).to_le_bytes();
+        Ok(self.socket.write_all(&length).and_then(|()| self.socket.write_all(&steps)))
+    }
+}
+
 /// A sandbox that was sent its steps.
 struct Begun {
     sandbox: Sandbox,
@@ -179,17 +201,17 @@ struct Begun {
 }
 
 impl Begun {
-    /// What the reports come to.
+    /// What the reports come to, and the sandbox.
     fn conclude(
         self,
         received: &[u8],
         on_output: &mut dyn FnMut(Stream, &[u8]),
-    ) -> Result<Exit, ExecutorError> {
+    ) -> Result<(Exit, Sandbox), ExecutorError> {
         match report::first(received) {
-            Some(Report::Ended(exit)) => Ok(exit),
+            Some(Report::Ended(exit)) => Ok((exit, self.sandbox)),
             Some(Report::NotExecuted { code, message }) => {
                 on_output(Stream::Stderr, format!("kiln: {message}\n").as_bytes());
-                Ok(Exit::Code(code))
+                Ok((Exit::Code(code), self.sandbox))
             }
             Some(Report::Failed(fault)) => Err(fault.into()),
             None => {
@@ -267,14 +289,15 @@ fn wait_for_any(socket: &UnixStream, outputs: &[(Stream, &OwnedFd)]) -> Result<(
     }
 }
 
-/// Takes what is there of the reports; says whether the sandbox has ended. After the report of a command's
-/// end nothing of it is left; after any other the end of the socket is waited for, which comes with that of
-/// the last process that could report.
+/// Takes what is there of the reports; says whether the command has ended. After the report of its end, or of why there
+/// is none, nothing of it is left; after any other the end of the socket is waited for, which comes with that of the
+/// last process that could report.
 fn has_ended(socket: &mut UnixStream, received: &mut Vec<u8>) -> Result<bool, ExecutorError> {
     match socket.read_to_end(received) {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            Ok(matches!(report::first(received), Some(Report::Ended(_))))
+            let first = report::first(received);
+            Ok(matches!(first, Some(Report::Ended(_) | Report::NotExecuted { .. })))
         }
         // It ended without having read all that it was sent.
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(true),

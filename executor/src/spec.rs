@@ -240,7 +240,7 @@ pub enum Exit {
 impl Exit {
     /// Whether the command ended with code 0.
     #[must_use]
-    pub fn success(self) -> bool {
-        self == Self::Code(0)
+    pub const fn success(self) -> bool {
+        matches!(self, Self::Code(0))
     }
 }

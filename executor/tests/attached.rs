@@ -1,4 +1,5 @@
-//! Commands that are attached to their caller: by a terminal, as a person has one, and by pipes.
+//! Commands that are attached to their caller: by a terminal, as a person has one, and by pipes; and those that are run in
+//! what a command that failed has left.
 
 #![expect(clippy::unwrap_used, reason = "a part of tests")]
 
@@ -14,7 +15,8 @@ use std::thread;
 
 use common::{Bed, can_run, is_mounted_below, process_exists, sandboxes, wait_until};
 use kiln_executor::{
-    Attachment, Cancel, ExecutorError, Exit, Input, MountSource, MountSpec, RunSpec, WindowSize,
+    Attachment, Cancel, ExecutorError, Exit, Input, MountSource, MountSpec, RunSpec, Upcoming,
+    WindowSize,
 };
 use kiln_ir::GuestPath;
 use kiln_testkit::Person;
@@ -246,4 +248,92 @@ fn a_command_whose_output_nobody_takes_ends() {
     spec.process.input = Input::Pipe;
     let exit = sandboxes().attach(&spec, &attachment, &Cancel::never());
     assert_eq!(exit.unwrap(), Exit::Signal(13));
+}
+
+/// A command that fails, having used all places where something can be left.
+fn failing(bed: &Bed, then: &str) -> RunSpec {
+    let script = "echo root > /made; echo memory > /tmp/kept; echo shared > /dev/shm/kept; \
+                  cat /run/secret > /tmp/copy; rm /bin/yes; sleep 1000 & ";
+    let mut spec = bed.spec(&format!("{script}{then}"));
+    let secret =
+        MountSource::Secret { content: b"hush\n".to_vec().into(), mode: 0o444, uid: 0, gid: 0 };
+    for (target, source) in
+        [("/tmp", MountSource::Tmpfs { size_bytes: None }), ("/run/secret", secret)]
+    {
+        spec.mounts.push(MountSpec { target: GuestPath::new(target).unwrap(), source });
+    }
+    spec
+}
+
+/// Runs a command that fails, then a shell in its sandbox.
+fn look_around(spec: &RunSpec, shell: &str, act: impl FnOnce(&mut Person)) -> (Exit, Exit) {
+    let sandboxes = sandboxes();
+    let (exit, failed) = sandboxes
+        .run_keeping_failed(spec, Upcoming::Another, &mut |_, _| {}, &Cancel::never())
+        .unwrap();
+    let mut again = on_terminal(spec);
+    again.process.args = vec![shell.to_owned()];
+    again.process.env.push(("PS1".to_owned(), "> ".to_owned()));
+    let failed = failed.unwrap();
+    let looked = with_person(|attachment, cancel| failed.attach(&again, attachment, cancel), act);
+    (exit, looked.unwrap())
+}
+
+#[test]
+fn a_person_works_in_the_sandbox_of_a_command_that_failed() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let spec = failing(&bed, "exit 3");
+    let exits = look_around(&spec, "/bin/sh", |person| {
+        person.sees("> ");
+        person.types("cat /made /tmp/kept /dev/shm/kept /tmp/copy /run/secret; ls /bin/yes\n");
+        person.sees("root\r\nmemory\r\nshared\r\nhush\r\nhush\r\n");
+        person.sees("No such file or directory\r\n");
+        person.types("ps | grep '[s]leep' || echo no''ne\n");
+        person.sees("none\r\n> ");
+        person.types("exit 4\n");
+    });
+    assert_eq!(exits, (Exit::Code(3), Exit::Code(4)));
+    wait_until("a mount is left", || !is_mounted_below(bed.dir.path()));
+}
+
+#[test]
+fn a_sandbox_of_a_command_that_never_was_is_kept_too() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let mut spec = failing(&bed, "");
+    spec.process.args = vec!["/no/program".to_owned()];
+    let exits = look_around(&spec, "/bin/sh", |person| {
+        person.sees("> ");
+        person.types("exit 4\n");
+    });
+    assert_eq!(exits, (Exit::Code(127), Exit::Code(4)));
+    let missing = look_around(&failing(&bed, "kill -9 $$"), "/no/shell", |person| {
+        person.sees("kiln: `/no/shell` was not found\r\n");
+    });
+    assert_eq!(missing, (Exit::Signal(9), Exit::Code(127)));
+    wait_until("a mount is left", || !is_mounted_below(bed.dir.path()));
+}
+
+#[test]
+fn a_failed_sandbox_that_nobody_wants_ends() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let sandboxes = sandboxes();
+    let run = |script| {
+        let (upcoming, cancel) = (Upcoming::Nothing, Cancel::never());
+        sandboxes.run_keeping_failed(&failing(&bed, script), upcoming, &mut |_, _| {}, &cancel)
+    };
+    let (exit, failed) = run("true").unwrap();
+    assert!(exit.success() && failed.is_none());
+    let (_, failed) = run("false").unwrap();
+    assert!(is_mounted_below(bed.dir.path()), "it is there until it is dropped");
+    drop(failed);
+    wait_until("a mount is left", || !is_mounted_below(bed.dir.path()));
 }

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use kiln_engine::Platform;
 
 use super::{
-    BuildArg, Caches, Call, Label, NamedContext, OutputSpec, Sandbox, SecretSpec, ValueError,
+    BuildArg, Caches, Call, Label, NamedContext, OutputSpec, SHELL, Sandbox, SecretSpec, ValueError,
 };
 
 const EXAMPLES: &str = "\
@@ -38,6 +38,9 @@ Examples:
   Write the image as an OCI layout's archive, or only its files to a directory:
     kiln build -o type=oci,dest=app.tar .
     kiln build -o out/ .
+
+  Look around where a RUN failed, as it left everything; the build fails when the shell ends:
+    kiln build --on-error=shell .
 
   Check the Dockerfile without building it, or list what can be built of it:
     kiln build --check .
@@ -139,6 +142,10 @@ pub struct Settings {
     /// When a step fails, finish all that does not follow from it, for the cache and to meet every failure
     #[arg(long)]
     pub keep_going: bool,
+    /// When a RUN fails: fail, or shell[=PROGRAM] to open a shell in the step's own sandbox first (default program:
+    /// /bin/sh)
+    #[arg(long, value_name = "MODE", default_value = "fail", value_parser = OnError::parse)]
+    pub on_error: OnError,
 }
 
 /// What becomes of the result.
@@ -221,6 +228,26 @@ pub enum Network {
     None,
 }
 
+/// What is done when a command fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OnError {
+    /// The step fails.
+    Fail,
+    /// This program of the image's runs in its sandbox; then the step fails.
+    Shell(String),
+}
+
+impl OnError {
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        match text.split_once('=') {
+            None if text == "fail" => Ok(Self::Fail),
+            None if text == "shell" => Ok(Self::Shell(SHELL.to_owned())),
+            Some(("shell", program)) if !program.is_empty() => Ok(Self::Shell(program.to_owned())),
+            _ => Err(ValueError::Form { text: text.to_owned(), form: "fail or shell[=PROGRAM]" }),
+        }
+    }
+}
+
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum ProgressMode {
@@ -264,6 +291,7 @@ impl BuildArgs {
                 require_cached: false,
                 pull: false,
                 keep_going: false,
+                on_error: OnError::Fail,
                 network: Network::Default,
                 jobs: None,
             },

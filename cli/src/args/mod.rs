@@ -29,7 +29,9 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub use build::{BuildArgs, Context, Network, ProgressMode, Results, Settings, Source, View};
+pub use build::{
+    BuildArgs, Context, Network, OnError, ProgressMode, Results, Settings, Source, View,
+};
 pub use cache::{CacheFrom, CacheTo, Caches};
 pub use call::{Call, CallFormat, CallMethod};
 pub use debug::{DebugArgs, Debugged, PlanArgs};
@@ -45,7 +47,7 @@ pub use images::{ImagesArgs, InspectArgs, LoadArgs, SaveArgs};
 pub use output::{Destination, OutputSpec};
 pub use sandbox::{AgentSpec, Allowance, HostSpec, Sandbox, Ulimit};
 pub use secret::{SecretFrom, SecretInKey, SecretSpec};
-pub use shell::ShellArgs;
+pub use shell::{SHELL, ShellArgs};
 pub use upkeep::{
     Builder, BuilderArgs, CheckArgs, DfArgs, DuArgs, Filter, Format, PruneArgs, RmiArgs, System,
     SystemArgs, kind_name,

@@ -24,6 +24,9 @@ Examples:
   A script:
     kiln debug shell :12 < look.sh";
 
+/// What is run where no program is named.
+pub const SHELL: &str = "/bin/sh";
+
 /// Where to look around, and with what.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(after_help = format!("{REFERENCES}\n\n{EXAMPLES}"))]
@@ -38,7 +41,7 @@ pub struct ShellArgs {
     #[arg(long)]
     pub after: bool,
     /// Program to run where no command is given
-    #[arg(long, value_name = "PROGRAM", default_value = "/bin/sh")]
+    #[arg(long, value_name = "PROGRAM", default_value = SHELL)]
     pub shell: String,
     /// Variable besides the step's, or in the place of one
     #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = parse_variable)]

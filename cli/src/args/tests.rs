@@ -56,6 +56,7 @@ fn a_bare_build_has_the_defaults() {
     assert_eq!(args.source.file, None);
     assert_eq!(args.settings.network, Network::Default);
     assert_eq!(args.settings.jobs, None);
+    assert_eq!(args.settings.on_error, OnError::Fail);
     assert_eq!(args.results.outputs, []);
     assert!(!args.settings.no_cache && !args.settings.pull && !args.view.quiet);
 }
@@ -88,6 +89,10 @@ fn every_option_of_build() {
     assert_eq!(args.results.metadata_file, Some(PathBuf::from("m")));
     assert_eq!(args.view.mode(), ProgressMode::Rawjson);
     assert_eq!(build("-q --progress tty .").view.mode(), ProgressMode::Quiet);
+    for (mode, program) in [("shell", "/bin/sh"), ("shell=/bin/bash", "/bin/bash")] {
+        let args = build(&format!("--on-error={mode} ."));
+        assert_eq!(args.settings.on_error, OnError::Shell(program.to_owned()));
+    }
 }
 
 #[test]
@@ -128,6 +133,8 @@ fn mistakes_are_named() {
         ("build --build-arg =x .", "`=x` is not of the form NAME[=VALUE]"),
         ("build --label =x .", "`=x` is not of the form KEY=VALUE"),
         ("build --build-context base .", "`base` is not of the form NAME=SOURCE"),
+        ("build --on-error=shell= .", "`shell=` is not of the form fail or shell[=PROGRAM]"),
+        ("build --on-error=ask .", "`ask` is not of the form fail or shell[=PROGRAM]"),
         ("build -f - -", "cannot both come from standard input"),
         ("build -o - -o type=oci .", "only one --output can go to standard output"),
         ("save", "<IMAGE>..."),

@@ -24,22 +24,25 @@ use serde_json::json;
 use super::ask::ask;
 use super::report::{note, show};
 use super::table::age;
-use super::{Failure, Place, durable, print, sandbox, signals};
+use super::{Failure, Place, attend, durable, print, sandbox, signals};
 
 /// The largest Dockerfile that is read from standard input.
 const MAX_STDIN_BYTES: u64 = 64 << 20;
 
 /// Builds, shows progress, and writes what was asked for besides.
 pub(super) fn build(place: &Place, arguments: BuildArgs) -> Result<(), Failure> {
-    let request = request(&arguments)?;
+    let mut request = request(&arguments)?;
     let cancel = signals::cancel_on_signals();
     let engine = place.open()?;
     let (call, mode) = (arguments.view.call(), arguments.view.mode());
     if call.method != CallMethod::Build {
         return ask(&engine, call, &request, mode);
     }
+    let on_error = &arguments.settings.on_error;
+    attend::check(on_error)?;
     let start = Instant::now();
     let display = Display::start(on_stderr(mode), move || start.elapsed());
+    request.attendant = attend::attendant(on_error, display.holder(), &cancel);
     let finished = engine.build(&request, &cancel, &mut |event| display.show(event));
     // A view that cannot be shown, on a closed pipe say, fails no build.
     let _unseen = display.finish();
@@ -147,6 +150,7 @@ pub(super) fn request(arguments: &BuildArgs) -> Result<BuildRequest, Failure> {
         },
         explain: view.explain,
         require_cached: settings.require_cached,
+        attendant: None,
     })
 }
 

@@ -1,6 +1,7 @@
 //! What each verb does: arguments to the engine's terms, results to what people and scripts read.
 
 mod ask;
+mod attend;
 mod build;
 mod debug;
 mod diff;

@@ -28,8 +28,7 @@ pub(crate) fn fail(error: &EngineError) -> ExitCode {
     } else if let EngineError::Cancelled = error {
         note("error", "interrupted");
     } else {
-        note("error", &chain(error));
-        show(&help(&error.hints()));
+        show(&problem(error));
     }
     if error.is_disk_full() {
         show("  = help: the disk is full; free some space, or give another store with `--root`\n");
@@ -52,12 +51,28 @@ pub(crate) fn show(text: &str) {
     let _unread = io::stderr().lock().write_all(visible(text).as_bytes());
 }
 
+/// An error that is of no step.
+pub(crate) fn problem(error: &EngineError) -> String {
+    format!("error: {}\n{}", chain(error), help(&error.hints()))
+}
+
 fn failed_step(step: &FailedStep) -> String {
-    let mut text = format!("error: {}\n", headline(step));
-    if let Some(place) = &step.place {
-        text.push_str(&excerpt(place));
+    let place = step.place.as_ref();
+    match step.engine_error() {
+        Some(error) => failure(&step.name, place, error),
+        None => headline(&step.name, &step.error) + &place.map(excerpt).unwrap_or_default(),
     }
-    if let Some(EngineError::Command { output, .. }) = step.engine_error()
+}
+
+/// A step that failed by itself.
+pub(crate) fn failure(name: &str, place: Option<&Place>, error: &EngineError) -> String {
+    let mut text = if let EngineError::Command { exit, .. } = error {
+        format!("error: `{name}` failed with {exit}\n")
+    } else {
+        headline(name, error)
+    };
+    text.push_str(&place.map(excerpt).unwrap_or_default());
+    if let EngineError::Command { output, .. } = error
         && !output.is_empty()
     {
         text.push_str("  = its last output:\n");
@@ -65,7 +80,7 @@ fn failed_step(step: &FailedStep) -> String {
             text.push_str(&format!("      {}\n", output_line(line)));
         }
     }
-    text.push_str(&help(&step.engine_error().map(EngineError::hints).unwrap_or_default()));
+    text.push_str(&help(&error.hints()));
     text
 }
 
@@ -87,15 +102,13 @@ fn missing_image(image: &MissingImage) -> String {
     format!("error: {}\n{excerpt}{}", chain(&image.error), help(&hints))
 }
 
-fn help(hints: &[String]) -> String {
+/// Lines of advice.
+pub(crate) fn help(hints: &[String]) -> String {
     hints.iter().map(|hint| format!("  = help: {hint}\n")).collect()
 }
 
-fn headline(step: &FailedStep) -> String {
-    match step.engine_error() {
-        Some(EngineError::Command { exit, .. }) => format!("`{}` failed with {exit}", step.name),
-        _ => format!("`{}` failed: {}", step.name, chain(&step.error)),
-    }
+fn headline(name: &str, error: &dyn Error) -> String {
+    format!("error: `{name}` failed: {}\n", chain(error))
 }
 
 /// The instruction as it is written, with its line numbers.

@@ -1,9 +1,9 @@
 //! `kiln debug shell`.
 
-use kiln_cli::args::{Network, ShellArgs};
+use kiln_cli::args::{Network, SHELL, ShellArgs};
 use kiln_cli::exit_code::ExitCode;
 use kiln_engine::history::PastBuild;
-use kiln_engine::{EngineError, Exit, Moment, ShellRequest};
+use kiln_engine::{Exit, Moment, ShellRequest};
 
 use super::build::secret;
 use super::report::note;
@@ -24,16 +24,12 @@ pub(super) fn shell(place: &Place, arguments: &ShellArgs) -> Result<(), Failure>
     tell_withheld(&build, index, &request);
     let cancel = signals::cancel_on_signals();
     let lent = terminal::lend(|visit| engine.shell((&build, index), &request, visit, &cancel));
-    let exit = lent.map_err(|source| EngineError::ReadFile {
-        what: "terminal",
-        path: "/dev/tty".into(),
-        source,
-    })??;
+    let exit = lent.map_err(terminal::unusable)??;
     let code = match exit {
         Exit::Code(code) => code,
         Exit::Signal(signal) => SIGNALLED + signal,
     };
-    if code == NOT_FOUND && request.command == ["/bin/sh"] {
+    if request.command.len() == 1 && is_missing(exit, &request.command[0]) {
         note("help", "if the image has no shell, name a program of its own after `--`");
     }
     match u8::try_from(code) {
@@ -41,6 +37,11 @@ pub(super) fn shell(place: &Place, arguments: &ShellArgs) -> Result<(), Failure>
         Ok(code) => Err(Failure::Exit(code)),
         Err(_) => Err(Failure::Told(ExitCode::StepFailed)),
     }
+}
+
+/// Whether a program that was run may not have been there, and is not one that somebody named.
+pub(super) fn is_missing(exit: Exit, program: &str) -> bool {
+    exit == Exit::Code(NOT_FOUND) && program == SHELL
 }
 
 fn request(arguments: &ShellArgs) -> Result<ShellRequest, Failure> {

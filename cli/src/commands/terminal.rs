@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd as _;
 use std::sync::{Mutex, PoisonError};
 
-use kiln_engine::{Attachment, Input, Visit, WindowSize};
+use kiln_engine::{Attachment, EngineError, Input, Visit, WindowSize};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 /// How the terminal was, while it is in raw mode.
@@ -72,6 +72,11 @@ pub(crate) fn lend<T>(visit: impl FnOnce(&Visit<'_>) -> T) -> io::Result<T> {
         size.map_or(USUAL_SIZE, |size| WindowSize { rows: size.ws_row, columns: size.ws_col });
     let _raw = Raw::enter()?;
     Ok(visit(&Visit { input: Input::Terminal(size), attachment }))
+}
+
+/// What a terminal that cannot be lent comes to.
+pub(crate) fn unusable(source: io::Error) -> EngineError {
+    EngineError::ReadFile { what: "terminal", path: "/dev/tty".into(), source }
 }
 
 /// The variable by which programs know the terminal, if there is one.

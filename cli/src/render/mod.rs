@@ -22,7 +22,7 @@ use std::time::Duration;
 use kiln_solver::Event;
 
 pub use clean::{LineCleaner, escaped, in_words, one_line, output_line};
-pub use display::Display;
+pub use display::{Display, Held, Holder};
 pub use plain::Plain;
 pub use quiet::Quiet;
 pub use rawjson::{RawJson, VERSION, diagnostic_line};
@@ -44,6 +44,16 @@ pub trait Renderer: Send {
     /// When it cannot be shown.
     fn refresh(&mut self, now: Duration) -> io::Result<()> {
         let _ = now;
+        Ok(())
+    }
+
+    /// Leaves the screen to `others` until they return.
+    ///
+    /// # Errors
+    /// When what came before cannot be shown.
+    fn suspend(&mut self, now: Duration, others: &mut dyn FnMut()) -> io::Result<()> {
+        self.refresh(now)?;
+        others();
         Ok(())
     }
 

@@ -86,6 +86,12 @@ impl Renderer for Tty {
         Ok(())
     }
 
+    fn suspend(&mut self, now: Duration, others: &mut dyn FnMut()) -> io::Result<()> {
+        self.refresh(now)?;
+        self.bar.suspend(others);
+        Ok(())
+    }
+
     fn finish(&mut self, now: Duration) -> io::Result<()> {
         self.lasting.push(view::summary(&self.board, now, self.canvas()));
         self.bar.println(std::mem::take(&mut self.lasting).join("\n"));

@@ -20,6 +20,7 @@ mod identical;
 mod include;
 mod inspect;
 mod link;
+mod on_error;
 mod platforms;
 mod reach;
 mod real_input;

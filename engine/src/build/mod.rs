@@ -25,7 +25,7 @@ use kiln_frontend::{
     StepNames, plan,
 };
 use kiln_image::Platform;
-use kiln_ir::OpId;
+use kiln_ir::{OpId, Vertex};
 use kiln_solver::{
     AfterFailure, Cancel, Event, Limits, Narrator, Report, Request, SolveError, StepError, solve,
 };
@@ -330,8 +330,12 @@ impl Build<'_> {
         let records = &keeper.records;
         let Joined { graph, targets, .. } = self.joined;
         let values = self.contexts.values.clone();
+        // No two vertices of a graph are the same.
+        let place =
+            |vertex: &Vertex| self.place(graph.ids().find(|id| graph.vertex(*id) == vertex)?);
         let runner = Runner::new(self.engine, graph, values, self.request, transfer)
-            .noting_in(&keeper.ledger);
+            .noting_in(&keeper.ledger)
+            .placing(&place);
         let limits = Limits { jobs: self.request.jobs };
         let expected = expected::durations(graph, records)?;
         // Every step that is not cached is named, not only the first that is met.

@@ -11,6 +11,7 @@ use kiln_solver::AfterFailure;
 
 use crate::EngineError;
 use crate::export::Output;
+use crate::inspect::Attendant;
 use crate::secrets::SecretSource;
 use crate::transfer::CacheTransfers;
 
@@ -49,6 +50,8 @@ pub struct BuildRequest {
     pub explain: bool,
     /// Whether the build fails when a command would run or a file be copied.
     pub require_cached: bool,
+    /// Whoever looks into the commands that fail.
+    pub attendant: Option<Attendant>,
 }
 
 /// What COPY and ADD read from.

@@ -1,11 +1,13 @@
-//! Looking into steps of builds that are over.
+//! Looking into steps of builds that are over, and into commands that fail.
 //!
 //! A build's record says which layers each step gave; the filesystem before and after any step is put together of
 //! them. It is there as long as the store has the layers. Absent: building anything that is missing.
 
+mod attendant;
 mod changes;
 mod shell;
 
+pub use attendant::{Attendant, FailedCommand, FailedSandbox};
 pub use changes::{ChangeKind, FileChange, FileState};
 pub use shell::{ShellRequest, Visit};
 

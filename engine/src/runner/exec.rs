@@ -14,7 +14,7 @@ use kiln_executor::{
 use kiln_frontend::RunOptions;
 use kiln_ir::{
     CacheSharing, Digest, ExecOp, Graph, GuestPath, Mount, MountAccess, MountKind, NetworkMode, Op,
-    SecretUse, SecurityMode,
+    SecretUse, SecurityMode, Vertex,
 };
 use kiln_solver::{Cancel, Report, Stream};
 
@@ -22,6 +22,7 @@ use super::agent::{AgentRelay, SocketMeta};
 use super::{Runner, Value};
 use crate::build::SandboxLimits;
 use crate::devices::{self, DeviceEdits};
+use crate::inspect::{FailedCommand, FailedSandbox};
 use crate::secrets::SecretSource;
 use crate::transfer::Transfer;
 use crate::{Engine, EngineError};
@@ -73,7 +74,7 @@ impl Runner<'_> {
     /// Runs the command; answers the layer that it made.
     pub(super) fn execute(
         &self,
-        op: &ExecOp,
+        (vertex, op): (&Vertex, &ExecOp),
         inputs: &[Value],
         report: &dyn Report,
         cancel: &Cancel,
@@ -85,7 +86,7 @@ impl Runner<'_> {
         let spec = surroundings.spec(op, root, &staging, &prepared);
         let asked = cancel.clone();
         let mut tail = Tail::default();
-        let exit = self.commands.sandboxes.run(
+        let (exit, sandbox) = self.commands.sandboxes.run_keeping_failed(
             &spec,
             self.commands.one_less(),
             &mut |stream, bytes| {
@@ -94,15 +95,25 @@ impl Runner<'_> {
             },
             &RunCancel::when(move || asked.is_cancelled()),
         )?;
-        drop(prepared);
-        if !exit.success() {
+        if let Some(sandbox) = sandbox {
             // Before what it wrote is deleted.
             let disk_full = is_full(&staging.upper());
             let (args, exit, output) = (op.args.clone(), Failed::of(exit), tail.lines());
-            return Err(EngineError::Command { args, exit, output, disk_full });
+            let error = EngineError::Command { args, exit, output, disk_full };
+            self.attend(vertex, &error, FailedSandbox::new(sandbox, &spec));
+            return Err(error);
         }
+        drop(prepared);
         let lowers: Vec<_> = root.layers.iter().map(|layer| layer.digest).collect();
         Ok(LayerRef::new(self.engine.layers.commit_upper(staging, &lowers)?))
+    }
+
+    /// Has whoever wants to look into a command that failed.
+    fn attend(&self, vertex: &Vertex, error: &EngineError, sandbox: FailedSandbox<'_>) {
+        let Some(attendant) = &self.request.attendant else { return };
+        let place = (self.place)(vertex);
+        let failed = FailedCommand { name: &vertex.meta.name, place: place.as_ref(), error };
+        attendant.attend(&failed, sandbox);
     }
 
     fn surroundings(&self) -> Surroundings<'_> {

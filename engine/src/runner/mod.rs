@@ -28,6 +28,7 @@ pub(crate) use unpack::unpack_layer;
 
 use self::exec::Commands;
 use self::select::Selections;
+use crate::error::Place;
 use crate::explain::Ledger;
 use crate::remote::Access;
 use crate::transfer::Transfer;
@@ -60,7 +61,6 @@ impl Value {
 }
 
 /// Does the ops of one build.
-#[derive(Debug)]
 pub(crate) struct Runner<'e> {
     engine: &'e Engine,
     contexts: BTreeMap<String, Value>,
@@ -69,7 +69,11 @@ pub(crate) struct Runner<'e> {
     commands: Commands,
     transfer: Option<&'e Transfer<'e>>,
     ledger: Arc<Ledger>,
+    place: &'e PlaceOf<'e>,
 }
+
+/// Finds a vertex in the Dockerfile.
+type PlaceOf<'e> = dyn Fn(&Vertex) -> Option<Place> + Sync + 'e;
 
 impl<'e> Runner<'e> {
     /// A runner of this graph over the contexts, by their names in [`kiln_ir::LocalSource`].
@@ -89,12 +93,18 @@ impl<'e> Runner<'e> {
             commands,
             transfer,
             ledger: Arc::default(),
+            place: &|_| None,
         }
     }
 
     /// The same with a ledger in which an earlier attempt may have been noted.
     pub(crate) fn noting_in(self, ledger: &Arc<Ledger>) -> Self {
         Self { ledger: Arc::clone(ledger), ..self }
+    }
+
+    /// The same, which can say where in the Dockerfile something is.
+    pub(crate) fn placing(self, place: &'e PlaceOf<'e>) -> Self {
+        Self { place, ..self }
     }
 
     /// How the lookups of this build ended.
@@ -271,7 +281,7 @@ impl Runner<'_> {
                 self.single_layer(vertex, self.engine.fetch_git(git, &access)?.layer, started)
             }
             Op::Exec(exec) => {
-                let layer = self.execute(exec, inputs, report, cancel)?;
+                let layer = self.execute((vertex, exec), inputs, report, cancel)?;
                 self.add_layer(vertex, inputs, layer, started)
             }
             Op::File(file) => {

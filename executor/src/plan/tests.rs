@@ -136,6 +136,15 @@ fn with_piped_input() {
 }
 
 #[test]
+fn another_command_takes_the_last_steps_again() {
+    let (first, facts) = (RunSpec { mounts: all_mounts(), ..spec() }, facts(Ids::All));
+    let again = plan_command(&first, &facts);
+    let steps = plan(&first, &facts).steps;
+    let (made, command) = steps.split_at(steps.len() - again.len());
+    assert_eq!((command, made.last()), (again.as_slice(), Some(&Step::Pivot)));
+}
+
+#[test]
 fn every_mount() {
     let limit = ResourceLimit { resource: Resource::Nofile, soft: Some(64), hard: None };
     let spec = RunSpec { mounts: all_mounts(), limits: vec![limit], ..spec() };

@@ -16,7 +16,8 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::termios::Winsize;
 
 use super::{
-    CANCEL_TICK_MS, CHUNK_BYTES, Sandbox, Sandboxes, Upcoming, forward, has_ended, helper_error,
+    Begun, CANCEL_TICK_MS, CHUNK_BYTES, Sandbox, Sandboxes, Upcoming, forward, has_ended,
+    helper_error,
 };
 use crate::linux::{END_FOLLOWS, winsize};
 use crate::{Cancel, ExecutorError, Exit, Input, RunSpec};
@@ -50,8 +51,19 @@ impl Sandboxes {
         attachment: &Attachment<'_>,
         cancel: &Cancel,
     ) -> Result<Exit, ExecutorError> {
-        let mut begun = self.begin(spec, Upcoming::Nothing)?;
-        let size = match spec.process.input {
+        self.begin(spec, Upcoming::Nothing)?.attach(spec.process.input, attachment, cancel)
+    }
+}
+
+impl Begun {
+    /// Attaches the command until it ends.
+    pub(super) fn attach(
+        mut self,
+        input: Input,
+        attachment: &Attachment<'_>,
+        cancel: &Cancel,
+    ) -> Result<Exit, ExecutorError> {
+        let size = match input {
             Input::Nothing | Input::Pipe => None,
             Input::Terminal(size) => Some(winsize(size)),
         };
@@ -63,11 +75,11 @@ impl Sandboxes {
             vacant: false,
             deaf: false,
         };
-        let received = carrier.carry(&mut begun.sandbox, cancel)?;
+        let received = carrier.carry(&mut self.sandbox, cancel)?;
         if carrier.deaf {
             return Ok(Exit::Signal(BROKEN_PIPE));
         }
-        begun.conclude(&received, &mut |_, message| carrier.tell(message))
+        Ok(self.conclude(&received, &mut |_, message| carrier.tell(message))?.0)
     }
 }
 

@@ -63,6 +63,22 @@ impl Work {
         points.filter(|point| point.starts_with(below)).map(str::to_owned).collect()
     }
 
+    /// Fails unless soon nothing of it is mounted, for any process: what a sandbox has, others do not see.
+    pub(crate) fn assert_no_sandboxes(&self) {
+        let below = self.dir.path().to_str().unwrap();
+        let mounted = || {
+            fs::read_dir("/proc").unwrap().any(|entry| {
+                let table = fs::read_to_string(entry.unwrap().path().join("mountinfo"));
+                table.unwrap_or_default().contains(below)
+            })
+        };
+        let start = Instant::now();
+        while mounted() {
+            assert!(start.elapsed() < PATIENCE, "a sandbox is left");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Fails if Kiln left a mount behind.
     pub(crate) fn assert_no_mounts(&self) {
         assert_eq!(self.mounts(), Vec::<String>::new());
