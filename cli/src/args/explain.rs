@@ -10,8 +10,8 @@ its name that no other has, a line of the Dockerfile, or its number in the build
 
 A step runs again when its command, its variables, its mounts or anything that it reads is not as in a recorded
 result. Of what it reads the content counts: bytes, modes, owners, links, attributes; not times, nor files that
-`.dockerignore` leaves out or that no COPY selects. Values of secrets, contents of cache mounts, proxies, limits
-and labels make no step run again.
+`.dockerignore` leaves out or that no COPY selects. Contents of cache mounts, proxies, limits and labels make no
+step run again, nor do values of secrets, but for those with `--secret …,cache=hmac`.
 
 Examples:
   Why the latest build ran what it ran:

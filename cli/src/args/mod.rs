@@ -124,7 +124,7 @@ impl LowArgs {
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
-        let mut command = Self::command().after_help(exit_codes());
+        let mut command = flowing(Self::command().after_help(exit_codes()));
         let low = Self::from_arg_matches(&command.clone().try_get_matches_from(args)?)?;
         if let Command::Build(build) = &low.command {
             build.check().map_err(|error| {
@@ -142,6 +142,29 @@ impl LowArgs {
 #[must_use]
 pub fn exit_code(error: &clap::Error) -> ExitCode {
     if error.use_stderr() { ExitCode::Usage } else { ExitCode::Success }
+}
+
+/// Paragraphs behind the options on one line each, so that they are broken where the terminal ends.
+fn flowing(command: clap::Command) -> clap::Command {
+    let help = command.get_after_help().map(|help| paragraphs(&help.to_string()));
+    let command = match help {
+        Some(help) => command.after_help(help),
+        None => command,
+    };
+    command.mut_subcommands(flowing)
+}
+
+/// Joins neighbouring lines that are not indented.
+fn paragraphs(text: &str) -> String {
+    let mut joined = String::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        joined += line;
+        let is_prose = |line: &str| !line.is_empty() && !line.starts_with(' ');
+        let goes_on = is_prose(line) && lines.peek().is_some_and(|next| is_prose(next));
+        joined.push(if goes_on { ' ' } else { '\n' });
+    }
+    joined.trim_end().to_owned()
 }
 
 fn exit_codes() -> String {

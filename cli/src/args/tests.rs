@@ -146,3 +146,19 @@ fn mistakes_are_named() {
         assert!(found.contains(message), "{line}: {found}");
     }
 }
+
+#[test]
+fn help_in_prose_is_broken_where_the_terminal_ends() {
+    for (text, joined) in [
+        ("One\ntwo.\n\nThree\nfour.", "One two.\n\nThree four."),
+        (
+            "Examples:\n  kiln ls\n  More:\n    kiln ls -a\n",
+            "Examples:\n  kiln ls\n  More:\n    kiln ls -a",
+        ),
+        ("", ""),
+    ] {
+        assert_eq!(super::paragraphs(text), joined);
+    }
+    let help = LowArgs::parse_args(["kiln", "explain", "--help"]).unwrap_err().to_string();
+    assert!(help.contains("is a part of its name that no other has"), "{help}");
+}
