@@ -46,7 +46,7 @@ pub use kiln_cache::{CacheKey, Gone, check, gc};
 pub use kiln_executor::{
     Attachment, Exit, Input, Resource, ResourceLimit, WindowSize, helper_main, userns,
 };
-pub use kiln_frontend::{Entitlement, RunOptions};
+pub use kiln_frontend::{Entitlement, NoCache, RunOptions};
 pub use kiln_image::layer::{Compression, PackOptions};
 pub use kiln_image::{ImageRef, Platform};
 pub use kiln_ir::NetworkMode;

@@ -20,7 +20,7 @@ use crate::lower::{Scope, lower};
 use crate::plan::{SourceEntry, SourceMap};
 use crate::stage::{Effect, Ground, Input, StageState, empty_config};
 use crate::stages::Stages;
-use crate::{BuildOptions, Diagnostic, Facts, MAIN_CONTEXT, NamedContext, StepNames};
+use crate::{BuildOptions, Diagnostic, Facts, MAIN_CONTEXT, NamedContext, NoCache, StepNames};
 
 /// What planning works with and never changes.
 #[derive(Debug)]
@@ -202,11 +202,11 @@ impl Builder {
         span: Span,
         given: &Given<'_>,
     ) -> Label {
-        let Step { name, stage, number } = step;
+        let Step { name, stage, number, ignore_cache } = step;
         let line = given.lines.line(span.start);
         let entry = SourceEntry { span, line, text: instruction.text.clone(), stage, number };
         let origin = self.sources.add(entry);
-        Label { name, origin, ignore_cache: given.options.no_cache }
+        Label { name, origin, ignore_cache }
     }
 
     fn input(&mut self, input: Input, label: &Label, given: &Given<'_>) -> OpId {
@@ -283,7 +283,7 @@ impl Builder {
     fn context(&mut self, name: &str, given: &Given<'_>) -> OpId {
         let named = |what: &str| VertexMeta {
             name: format!("[context {name}] {what}"),
-            ignore_cache: given.options.no_cache,
+            ignore_cache: given.options.no_cache == NoCache::Everything,
             ..VertexMeta::default()
         };
         match given.options.contexts.get(name) {
@@ -352,6 +352,8 @@ struct Numbers {
     identity: String,
     done: usize,
     total: usize,
+    /// Whether recorded results of the stage's steps are passed over.
+    ignore_cache: bool,
 }
 
 impl Numbers {
@@ -382,12 +384,14 @@ impl Numbers {
             None => format!("{index} {}", stage.platform),
         };
         let total = steps.count() + usize::from(has_base);
-        Self { platform, stage: name, identity, done: 0, total }
+        let ignore_cache = given.options.no_cache.includes(index, stages);
+        Self { platform, stage: name, identity, done: 0, total, ignore_cache }
     }
 
     /// A step that is not counted.
     fn unnumbered(&self, name: String) -> Step {
-        Step { name, stage: self.identity.clone(), number: self.done }
+        let (stage, ignore_cache) = (self.identity.clone(), self.ignore_cache);
+        Step { name, stage, number: self.done, ignore_cache }
     }
 
     /// The next step; `target` is the stage's `TARGETPLATFORM`, where it declares that.
@@ -412,6 +416,8 @@ struct Step {
     stage: String,
     /// See [`SourceEntry::number`].
     number: usize,
+    /// Whether a recorded result is passed over.
+    ignore_cache: bool,
 }
 
 /// Where a stage is built and, where that differs, for what: `linux/amd64->arm64`.

@@ -6,6 +6,8 @@ use std::fmt;
 use kiln_image::Platform;
 use kiln_ir::{GitSource, NetworkMode};
 
+use crate::NoCache;
+
 /// The name of the main context in [`kiln_ir::LocalSource`].
 pub const MAIN_CONTEXT: &str = "context";
 
@@ -24,8 +26,8 @@ pub struct BuildOptions {
     pub contexts: BTreeMap<String, NamedContext>,
     /// Patterns of the main context's ignore file, as [`kiln_ir::read_ignore_file`] leaves them.
     pub ignore: Vec<String>,
-    /// Whether recorded results are passed over.
-    pub no_cache: bool,
+    /// Whose recorded results are passed over.
+    pub no_cache: NoCache,
     /// Labels put on the image last, in order.
     pub labels: Vec<(String, String)>,
     /// What every `RUN` finds around it.
@@ -134,7 +136,7 @@ impl BuildOptions {
             platform,
             contexts: BTreeMap::new(),
             ignore: Vec::new(),
-            no_cache: false,
+            no_cache: NoCache::Nothing,
             labels: Vec::new(),
             run: RunOptions::default(),
             step_names: StepNames::Plain,

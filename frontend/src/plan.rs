@@ -10,7 +10,9 @@ use crate::build::{Builder, Given};
 use crate::check::Settings;
 use crate::link::{Reference, link};
 use crate::stages::Stages;
-use crate::{BuildOptions, Diagnostic, FactRequest, Facts, epoch, globals, link, onbuild};
+use crate::{
+    BuildOptions, Diagnostic, FactRequest, Facts, epoch, globals, link, no_cache, onbuild,
+};
 
 /// How far planning came.
 #[derive(Debug)]
@@ -119,6 +121,7 @@ pub fn plan(
     }
     let mut plan = finish(builder, target, &given);
     plan.warnings = globals::unused(dockerfile, options);
+    plan.warnings.extend(no_cache::unused(&stages, options));
     plan.source_date_epoch = source_date_epoch;
     Ok(Planning::Done(Box::new(plan)))
 }

@@ -56,6 +56,8 @@ pub enum Rule {
     InvalidInclude,
     /// A `--build-arg` that nothing declares.
     UnusedBuildArgument,
+    /// A `--no-cache-filter` that names no stage.
+    UnusedNoCacheFilter,
     /// Settings of the checks that make no sense.
     InvalidCheck,
     /// A `RUN` that reaches beyond its sandbox and was not allowed to.
@@ -64,7 +66,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every kind.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::NotSupportedYet,
         Self::NoStage,
         Self::BlankBase,
@@ -90,6 +92,7 @@ impl Rule {
         Self::InvalidTrigger,
         Self::InvalidInclude,
         Self::UnusedBuildArgument,
+        Self::UnusedNoCacheFilter,
         Self::InvalidCheck,
         Self::NotAllowed,
     ];
@@ -123,6 +126,7 @@ impl Rule {
             Self::InvalidTrigger => "invalid-trigger",
             Self::InvalidInclude => "invalid-include",
             Self::UnusedBuildArgument => "unused-build-argument",
+            Self::UnusedNoCacheFilter => "unused-no-cache-filter",
             Self::InvalidCheck => "invalid-check",
             Self::NotAllowed => "not-allowed",
         }

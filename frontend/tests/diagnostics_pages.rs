@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_frontend::{
-    BuildOptions, Expansion, Extent, FactRequest, Facts, Planning, ResolvedImage, Severity,
-    SourceText, check, codes, expand, plan, syntax_diagnostics,
+    BuildOptions, Expansion, Extent, FactRequest, Facts, NoCache, Planning, ResolvedImage,
+    Severity, SourceText, check, codes, expand, plan, syntax_diagnostics,
 };
 use kiln_grammar::parse;
 use kiln_image::{ImageConfig, OciDigest, Platform};
@@ -34,6 +34,10 @@ impl Page {
             if let Some((name, value)) = argument.split_once('=') {
                 options.build_args.insert(name.to_owned(), value.to_owned());
             }
+        }
+        for name in text.split("--no-cache-filter ").skip(1) {
+            let name = name.split_whitespace().next().unwrap().to_owned();
+            options.no_cache = NoCache::Stages(vec![name]);
         }
         for (_, pattern) in text
             .match_indices("`.dockerignore` of `")

@@ -236,7 +236,7 @@ fn a_base_without_a_path_gets_the_usual_one() {
 #[test]
 fn settings_of_the_whole_build() {
     let mut options = options();
-    options.no_cache = true;
+    options.no_cache = kiln_frontend::NoCache::Everything;
     options.run.network = kiln_ir::NetworkMode::None;
     options.labels = vec![("given".to_owned(), "last".to_owned())];
     let source =
@@ -252,6 +252,38 @@ fn settings_of_the_whole_build() {
     });
     let networks: Vec<_> = networks.collect();
     assert_eq!(networks, [(kiln_ir::NetworkMode::None, true), (kiln_ir::NetworkMode::Host, true)]);
+}
+
+#[test]
+fn recorded_results_are_passed_over_stage_by_stage() {
+    let source = "FROM a AS One\nRUN one\nFROM a AS two\nRUN two\nFROM a AS stage-0\nRUN three\n\
+        FROM a\nRUN four\nCOPY --from=one /x /x\nCOPY --from=two /x /x\nCOPY --from=stage-0 /x /x\n";
+    for (names, ignored, unknown) in [
+        (&["one"][..], &["one"][..], &[][..]),
+        (&["ONE", "2"], &["one", "three"], &[]),
+        (&["stage-0"], &["three"], &[]),
+        (&["stage-3"], &["four"], &[]),
+        (&["3"], &["four"], &[]),
+        (&["tow", "4", "stage-"], &[], &["tow", "4", "stage-"]),
+    ] {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let options = BuildOptions { no_cache: kiln_frontend::NoCache::Stages(names), ..options() };
+        let plan = planned(source, &options).unwrap();
+        let commands = plan.graph.vertices().iter().filter_map(|vertex| match &vertex.op {
+            kiln_ir::Op::Exec(exec) if vertex.meta.ignore_cache => exec.args.last().cloned(),
+            kiln_ir::Op::Source(_)
+            | kiln_ir::Op::Exec(_)
+            | kiln_ir::Op::File(_)
+            | kiln_ir::Op::Merge
+            | kiln_ir::Op::Diff => None,
+        });
+        assert_eq!(commands.collect::<Vec<_>>(), ignored);
+        let warned: Vec<&str> = plan.warnings.iter().map(|one| one.message.as_str()).collect();
+        let expected = unknown
+            .iter()
+            .map(|name| format!("`--no-cache-filter` names a stage `{name}`, and there is none"));
+        assert_eq!(warned, expected.collect::<Vec<_>>());
+    }
 }
 
 #[test]

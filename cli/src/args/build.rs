@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 use kiln_engine::Platform;
 
@@ -27,6 +28,9 @@ Examples:
   Say why steps ran; in CI, fail if a step that should be cached would run:
     kiln build --explain .
     kiln build --require-cached .
+
+  Run the steps of one stage again, such as one that fetches what changes elsewhere:
+    kiln build --no-cache-filter deps .
 
   Read the Dockerfile from standard input, take COPY sources from src/:
     kiln build -f - src/ < Dockerfile.dev
@@ -127,8 +131,11 @@ pub struct Settings {
     /// Run every step again; the results are recorded all the same
     #[arg(long)]
     pub no_cache: bool,
+    /// Run every step of these stages again, by name or index; what others read of them is looked up as ever
+    #[arg(long, value_name = "STAGE,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new(), conflicts_with = "no_cache")]
+    pub no_cache_filter: Vec<String>,
     /// Fail, with exit code 8, before any RUN, COPY, ADD or WORKDIR runs whose result is not cached, and say why
-    #[arg(long, conflicts_with = "no_cache")]
+    #[arg(long, conflicts_with_all = ["no_cache", "no_cache_filter"])]
     pub require_cached: bool,
     /// Ask the registry for base images even when the store has them
     #[arg(long)]
@@ -288,6 +295,7 @@ impl BuildArgs {
             settings: Settings {
                 secrets: Vec::new(),
                 no_cache: false,
+                no_cache_filter: Vec::new(),
                 require_cached: false,
                 pull: false,
                 keep_going: false,

@@ -16,8 +16,8 @@ use kiln_cli::render::{Display, diagnostic_line, on_stderr};
 use kiln_cli::why::{self, Detail};
 use kiln_engine::{
     AfterFailure, BuildContext, BuildRequest, Built, BuiltImage, CacheTransfers, Definition,
-    Destination, DockerfileSource, EngineError, Explanation, Faulty, Finished, ImageRef, Output,
-    Parameters, PlatformSplit, SecretSource,
+    Destination, DockerfileSource, EngineError, Explanation, Faulty, Finished, ImageRef, NoCache,
+    Output, Parameters, PlatformSplit, SecretSource,
 };
 use serde_json::json;
 
@@ -127,7 +127,7 @@ pub(super) fn request(arguments: &BuildArgs) -> Result<BuildRequest, Failure> {
             target: source.target.clone(),
             build_args: build_args(&source.build_args),
             labels: source.labels.iter().map(|l| (l.key.clone(), l.value.clone())).collect(),
-            no_cache: settings.no_cache,
+            no_cache: no_cache(settings),
             run: sandbox::run_options(settings.network, &arguments.sandbox),
             platforms: source.platforms.clone(),
         },
@@ -160,6 +160,15 @@ pub(super) fn build_args(given: &[args::BuildArg]) -> BTreeMap<String, String> {
         argument.value.clone().or_else(|| std::env::var(&argument.name).ok())
     };
     given.iter().filter_map(|argument| Some((argument.name.clone(), value(argument)?))).collect()
+}
+
+/// Whose recorded results are to be passed over.
+fn no_cache(settings: &args::Settings) -> NoCache {
+    match (settings.no_cache, &settings.no_cache_filter[..]) {
+        (true, _) => NoCache::Everything,
+        (false, []) => NoCache::Nothing,
+        (false, stages) => NoCache::Stages(stages.to_vec()),
+    }
 }
 
 /// The secrets whose values are to count.

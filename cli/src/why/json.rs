@@ -9,7 +9,7 @@
 //! | `file`, `line` | where the step is in the Dockerfile |
 //! | `key` | its cache key |
 //! | `made_ms`, `duration_ms` | of a cached one: when its result was made, and how long that took |
-//! | `reason` | of one that ran: `no-cache`, `first`, `collected`, `restart`, `damaged`, `content-gone`, `unfinished`, `forgotten` (what it was made of is not kept), `refused` (it was not to run) or `differs` |
+//! | `reason` | of one that ran: `no-cache`, `no-cache-filter`, `first`, `collected`, `restart`, `damaged`, `content-gone`, `unfinished`, `forgotten` (what it was made of is not kept), `refused` (it was not to run) or `differs` |
 //! | `causes` | the vertices that lie at the root of it |
 //! | `nearest` | for `differs`: `key`, `name` and `made_ms` of the record that comes nearest |
 //! | `differences` | for `differs`: the list of what differs |
@@ -84,6 +84,7 @@ fn object(explanation: &Explanation, index: usize) -> Value {
 const fn word(reason: &Reason) -> &'static str {
     match reason {
         Reason::NoCache => "no-cache",
+        Reason::NoCacheFilter => "no-cache-filter",
         Reason::First => "first",
         Reason::Gone(Gone::Collected) => "collected",
         Reason::Gone(Gone::Restart) => "restart",

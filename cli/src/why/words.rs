@@ -22,7 +22,10 @@ pub(super) struct Words<'a> {
 /// A reason that needs no more than one line, for all steps that have it.
 pub(super) const fn simple(reason: &Reason) -> Option<&'static str> {
     Some(match reason {
-        Reason::NoCache => "told to pass over recorded results",
+        Reason::NoCache => "recorded results were passed over, by `--no-cache`",
+        Reason::NoCacheFilter => {
+            "recorded results of its stage were passed over, by `--no-cache-filter`"
+        }
         Reason::First => "no earlier build of it is known",
         Reason::Gone(Gone::Collected) => "the result was collected to save space",
         Reason::Gone(Gone::Restart) => {

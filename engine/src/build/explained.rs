@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use kiln_cache::made_now_ms;
+use kiln_frontend::NoCache;
 use kiln_grammar::InstructionKind;
 use kiln_ir::OpId;
 
@@ -68,6 +69,7 @@ impl Build<'_> {
             layers: &self.engine.layers,
             steps: steps.collect(),
             before_ms: made_now_ms().saturating_add(1),
+            is_filtered: self.request.parameters.no_cache != NoCache::Everything,
             listings: listings.map(|(_, digest, listing)| (*digest, listing.clone())).collect(),
         };
         explain(&facts).unwrap_or_else(|error| {

@@ -14,7 +14,7 @@ use kiln_cache::context::{LocalTree, StatCache};
 use kiln_cache::select::{SelectError, SourceTree, select};
 use kiln_cache::view::View;
 use kiln_frontend::{
-    CONTEXT_FILE, GitAddress, MAIN_CONTEXT, downloaded_context, redact, unpacked_context,
+    CONTEXT_FILE, GitAddress, MAIN_CONTEXT, NoCache, downloaded_context, redact, unpacked_context,
 };
 use kiln_image::layer::sniff_archive;
 use kiln_ir::{GraphBuilder, GuestPath, HttpSource, LocalSource, Op, SourceOp, VertexMeta};
@@ -57,7 +57,7 @@ impl Engine {
         let fetched = narrator.perform(&name, |report| {
             // Whoever starts the build names the repository: their agent may be asked.
             let agent = std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from);
-            let fresh = request.parameters.no_cache;
+            let fresh = request.parameters.no_cache == NoCache::Everything;
             let access = Access { secrets: &request.secrets, report, cancel, agent, fresh };
             self.fetch_git(&source, &access)
         })?;
@@ -114,7 +114,7 @@ impl Engine {
         let mut graph = GraphBuilder::new();
         let named = |name: &str| VertexMeta {
             name: format!("[internal] {name}"),
-            ignore_cache: request.parameters.no_cache,
+            ignore_cache: request.parameters.no_cache == NoCache::Everything,
             ..VertexMeta::default()
         };
         let scratch = graph.add(Op::Source(SourceOp::Scratch), Vec::new(), named("empty context"));

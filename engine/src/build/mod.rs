@@ -400,7 +400,7 @@ fn options_for(request: &BuildRequest, contexts: &Contexts, platform: Platform) 
         build_args: parameters.build_args.clone(),
         contexts: contexts.named.clone(),
         ignore: contexts.ignore.clone(),
-        no_cache: parameters.no_cache,
+        no_cache: parameters.no_cache.clone(),
         labels: parameters.labels.clone(),
         run: parameters.run.clone(),
         build_platform: Platform::host(),

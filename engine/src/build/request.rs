@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use kiln_executor::ResourceLimit;
-use kiln_frontend::{Address, RunOptions, StepNames, parse_context_address, redact};
+use kiln_frontend::{Address, NoCache, RunOptions, StepNames, parse_context_address, redact};
 use kiln_image::{ImageRef, Platform};
 use kiln_solver::AfterFailure;
 
@@ -109,8 +109,8 @@ pub struct Parameters {
     pub build_args: BTreeMap<String, String>,
     /// Labels to add.
     pub labels: Vec<(String, String)>,
-    /// Whether recorded results are passed over.
-    pub no_cache: bool,
+    /// Whose recorded results are passed over.
+    pub no_cache: NoCache,
     /// What every `RUN` finds around it, and how far it may reach.
     pub run: RunOptions,
     /// The platforms of the image; none for this machine's.

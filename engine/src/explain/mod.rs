@@ -65,6 +65,8 @@ pub enum StepOutcome {
 pub enum Reason {
     /// Recorded results were to be passed over.
     NoCache,
+    /// Those of its stage were.
+    NoCacheFilter,
     /// No earlier build of this step is known.
     First,
     /// There was a record, which went.
@@ -182,6 +184,7 @@ impl Reason {
                     || nearest.differences.iter().any(|difference| ran(difference).is_none())
             }
             Self::NoCache
+            | Self::NoCacheFilter
             | Self::First
             | Self::Gone(_)
             | Self::Husk
@@ -196,6 +199,7 @@ impl Reason {
         let differences = match self {
             Self::Differs(nearest) => nearest.differences.as_slice(),
             Self::NoCache
+            | Self::NoCacheFilter
             | Self::First
             | Self::Gone(_)
             | Self::Husk

@@ -53,6 +53,7 @@ impl Engine {
             layers: &self.layers,
             steps,
             before_ms: build.created_ms,
+            is_filtered: !build.asked.how.no_cache,
             listings: BTreeMap::new(),
         })?)
     }
@@ -69,7 +70,9 @@ impl Engine {
             (None, _) => State::NotReached,
             (Some(key), TaskState::Cached) if !ran.contains(&key) => State::Hit(key),
             (Some(key), TaskState::Failed) if is_refused(build, task) => State::Refused(key),
-            (Some(key), _) => State::Missed(key, self.past_account(build, &key)?.map(Box::new)),
+            (Some(key), _) => {
+                State::Missed(key, self.past_account(build, task, &key)?.map(Box::new))
+            }
         })
     }
 
@@ -77,16 +80,28 @@ impl Engine {
     fn past_account(
         &self,
         build: &PastBuild,
+        task: &PastTask,
         key: &CacheKey,
     ) -> Result<Option<AccountRow>, EngineError> {
         let Some(Trace::Begun(mut row)) = self.store.trace(key)? else { return Ok(None) };
         let length = i64::try_from(build.duration().as_millis()).unwrap_or(i64::MAX);
         let ended_ms = build.created_ms.saturating_add(length);
         if row.made_ms > ended_ms {
-            row.missed = if build.asked.how.no_cache { Missed::PassedOver } else { Missed::New };
+            let is_fresh = build.asked.how.no_cache || is_filtered(build, task);
+            row.missed = if is_fresh { Missed::PassedOver } else { Missed::New };
         }
         Ok(Some(*row))
     }
+}
+
+/// Whether the stage of a step was one whose recorded results were passed over, as far as the step's name says.
+fn is_filtered(build: &PastBuild, task: &PastTask) -> bool {
+    let bracketed = task.name.strip_prefix('[').and_then(|name| name.split_once(']'));
+    let stage = bracketed.and_then(|(bracketed, _)| bracketed.split_whitespace().rev().nth(1));
+    let is_named = |stage: &str| {
+        build.asked.how.no_cache_filter.iter().any(|filter| filter.eq_ignore_ascii_case(stage))
+    };
+    stage.is_some_and(is_named)
 }
 
 /// Whether a step that failed did so because no step was to run.

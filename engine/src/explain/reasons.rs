@@ -33,6 +33,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) steps: Vec<StepFacts>,
     /// Only what was made before this time, in milliseconds since 1970, is earlier.
     pub(crate) before_ms: i64,
+    /// Whether recorded results were passed over stage by stage.
+    pub(crate) is_filtered: bool,
     /// Lists of files that are not in the store yet.
     pub(crate) listings: BTreeMap<Digest, Listing>,
 }
@@ -103,6 +105,7 @@ impl Reasons<'_> {
             State::Missed(_, None) => StepOutcome::Missed(Reason::Forgotten),
             State::Refused(_) => StepOutcome::Missed(Reason::Refused),
             State::Missed(_, Some(row)) => StepOutcome::Missed(match row.missed {
+                Missed::PassedOver if self.facts.is_filtered => Reason::NoCacheFilter,
                 Missed::PassedOver => Reason::NoCache,
                 Missed::Husk => Reason::Husk,
                 Missed::Unfinished => Reason::Unfinished,

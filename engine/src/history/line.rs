@@ -93,11 +93,14 @@ pub struct Asked {
 }
 
 /// How the steps of a build were to run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct How {
-    /// Whether recorded results were passed over.
+    /// Whether all recorded results were passed over.
     pub no_cache: bool,
+    /// Stages whose recorded results were passed over.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub no_cache_filter: Vec<String>,
     /// Whether names of images were resolved at the registry in any case.
     pub pull: bool,
     /// How many steps ran at the same time.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use kiln_cache::BuildStatus;
-use kiln_frontend::{Address, Diagnostic, holds_secret, redact};
+use kiln_frontend::{Address, Diagnostic, NoCache, holds_secret, redact};
 use kiln_ir::{Op, SourceOp};
 
 use super::line::{Asked, End, How, RecordedError, RecordedFault, RecordedImage};
@@ -68,7 +68,11 @@ pub(super) fn asked(request: &BuildRequest) -> Asked {
         secrets: request.secrets.keys().cloned().collect(),
         agents: request.agents.keys().cloned().collect(),
         how: How {
-            no_cache: parameters.no_cache,
+            no_cache_filter: match &parameters.no_cache {
+                NoCache::Stages(stages) => stages.clone(),
+                NoCache::Nothing | NoCache::Everything => Vec::new(),
+            },
+            no_cache: parameters.no_cache == NoCache::Everything,
             pull: request.pull,
             jobs: request.jobs.get(),
             require_cached: request.require_cached,

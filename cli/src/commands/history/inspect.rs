@@ -60,6 +60,7 @@ fn course(past: &PastBuild, state: &BuildState) -> String {
         ("Build Steps", format!("{completed}/{steps} ({percent}% cached)")),
         ("Image", image.map(|image| image.manifest.clone()).unwrap_or_default()),
         ("No Cache", if past.asked.how.no_cache { "true".to_owned() } else { String::new() }),
+        ("No Cache Filter", past.asked.how.no_cache_filter.join(", ")),
         ("Kiln", past.kiln.clone()),
     ];
     fields(&lines)

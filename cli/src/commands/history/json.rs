@@ -1,7 +1,9 @@
 //! A past build as JSON: the members of `docker buildx history inspect --format json`, with the steps besides.
 
 use jiff::Timestamp;
-use kiln_engine::history::{BuildState, Extent, PastBuild, PastTask, RecordedFault, TaskState};
+use kiln_engine::history::{
+    BuildState, Extent, How, PastBuild, PastTask, RecordedFault, TaskState,
+};
 use serde_json::{Map, Value, json};
 
 use super::inspect::status;
@@ -39,7 +41,7 @@ pub(super) fn build(past: &PastBuild, state: &BuildState) -> Value {
         "NumCachedSteps": cached,
         "BuildArgs": pairs(&mut asked.build_args.iter().map(|(name, value)| (name, value.as_deref()))),
         "Labels": pairs(&mut asked.labels.iter().map(|(name, value)| (name, Some(value.as_str())))),
-        "Config": {"NoCache": asked.how.no_cache, "Pull": asked.how.pull, "Jobs": asked.how.jobs},
+        "Config": config(&asked.how),
         "Tags": asked.tags,
         "Outputs": asked.outputs,
         "Secrets": asked.secrets,
@@ -54,6 +56,14 @@ pub(super) fn build(past: &PastBuild, state: &BuildState) -> Value {
             Extent::Damaged { line, reason } => Some(json!({"Line": line, "Reason": reason})),
         },
     }))
+}
+
+fn config(how: &How) -> Value {
+    let How { no_cache, no_cache_filter, pull, jobs, require_cached } = how;
+    json!({
+        "NoCache": no_cache, "NoCacheFilter": no_cache_filter, "RequireCached": require_cached,
+        "Pull": pull, "Jobs": jobs,
+    })
 }
 
 /// A task; its number is its place in the list, counted from 0.

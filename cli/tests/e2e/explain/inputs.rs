@@ -186,7 +186,7 @@ const ROWS: &[Row] = &[
         "no cache",
         |_| {},
         &["--no-cache"],
-        &["5 of 6 steps ran", "told to pass over recorded results:"],
+        &["5 of 6 steps ran", "recorded results were passed over, by `--no-cache`:"],
     ),
 ];
 

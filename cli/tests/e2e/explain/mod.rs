@@ -1,6 +1,7 @@
 //! Why steps ran or did not: what makes them run again, and what is said of it.
 
 mod builds;
+mod filter;
 mod inputs;
 mod required;
 mod secrets;
@@ -62,6 +63,15 @@ impl Bed {
         command.arg(format!("--build-context=base=oci-layout://{}", self.base.display()));
         let output = command.args(arguments).arg(self.work.path("ctx")).output().unwrap();
         Said { text: String::from_utf8(output.stderr).unwrap(), code: output.status.code() }
+    }
+
+    /// A build that asks why, with its progress in a given form.
+    fn build_with_progress(&self, mode: &str, arguments: &[&str]) -> Said {
+        let base = format!("--build-context=base=oci-layout://{}", self.base.display());
+        let mut command = self.kiln.command(&["build", "--explain", "--progress", mode, &base]);
+        let output = command.args(arguments).arg(self.work.path("ctx")).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        Said { text, code: output.status.code() }
     }
 
     /// What a build says that asks why, and must succeed.
