@@ -91,4 +91,11 @@ pub trait Runner: Sync {
         report: &dyn Report,
         cancel: &Cancel,
     ) -> Result<(Self::Value, Option<Record>), Self::Error>;
+
+    /// Whether [`Runner::run`] failed for a reason of the vertex's own, as it would have without a stop. Of a vertex
+    /// that was told to stop any other error only says that it did.
+    fn failed_by_itself(&self, error: &Self::Error) -> bool {
+        let _ = error;
+        false
+    }
 }

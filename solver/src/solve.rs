@@ -159,9 +159,9 @@ impl<'a, 'n, R: Runner> Coordinator<'a, 'n, R> {
             select! {
                 recv(messages) -> message => match message.expect("this end has a sender too") {
                     Message::Note(task, kind) => self.narrator.tell(task, kind),
-                    Message::Ended((id, Ok(performed))) => self.end(id, performed),
+                    Message::Ended((id, Ok(performed))) => self.end(id, performed, cancel),
                     Message::Ended((id, Err(payload))) => {
-                        self.end(id, Performed::unknown(Ending::Stopped));
+                        self.end(id, Performed::unknown(Ending::Stopped), cancel);
                         self.stop();
                         panic = Some(payload);
                     }
@@ -187,7 +187,7 @@ impl<'a, 'n, R: Runner> Coordinator<'a, 'n, R> {
         Step { id, vertex, inputs, cancel }
     }
 
-    fn end(&mut self, id: OpId, performed: Performed<R>) {
+    fn end(&mut self, id: OpId, performed: Performed<R>, cancel: &Cancel) {
         let Performed { ending, key, record } = performed;
         let since = self.active.remove(&id).map_or(Duration::ZERO, |active| active.since);
         if let Some(key) = key {
@@ -204,6 +204,8 @@ impl<'a, 'n, R: Runner> Coordinator<'a, 'n, R> {
                 (EventKind::Cached, Outcome::Done)
             }
             Ending::Stopped => (EventKind::Cancelled, Outcome::Stopped),
+            // To whoever gave the build up it matters no more.
+            Ending::Failed(_) if cancel.is_cancelled() => (EventKind::Cancelled, Outcome::Stopped),
             Ending::Failed(error) => {
                 let kind = self.narrator.ending(Some(&error), since);
                 let name = self.request.graph.vertex(id).meta.name.clone();

@@ -62,11 +62,17 @@ impl<R: Runner> Ports<'_, R> {
         };
         performed.ending = match ended {
             Ok(ending) => ending,
-            // Whatever a stopped step says, the stop is why.
-            Err(_) if step.cancel.is_cancelled() => Ending::Stopped,
+            Err(error) if step.cancel.is_cancelled() && !self.is_own(&error) => Ending::Stopped,
             Err(error) => Ending::Failed(error),
         };
         performed
+    }
+
+    fn is_own(&self, error: &StepError<R::Error>) -> bool {
+        match error {
+            StepError::Run(error) => self.runner.failed_by_itself(error),
+            StepError::Lookup(_) | StepError::Lock(_) | StepError::Record(_) => false,
+        }
     }
 
     fn recorded(

@@ -145,37 +145,42 @@ fn leaves_one(person: &mut Person) -> (String, String) {
     (before, seen.lines().rev().nth(1).unwrap().to_owned())
 }
 
-#[test]
-fn steps_that_fail_get_one_shell_after_the_other() {
-    const BOTH: &str = r#"FROM base AS made
+/// Two steps fail, and a third goes on until both have and somebody looks around.
+const BOTH: &str = r#"FROM base AS made
 ENV PS1="look> "
 FROM made AS one
-RUN --mount=type=cache,target=/cache echo 1 > /number; exit 11
+RUN --mount=type=cache,target=/cache echo 1 | tee /number > /cache/1; exit 11
 FROM made AS two
-RUN --mount=type=cache,target=/cache echo 2 > /number; exit 12
+RUN --mount=type=cache,target=/cache echo 2 | tee /number > /cache/2; exit 12
 FROM made AS three
-RUN --mount=type=cache,target=/cache until [ -e /cache/go ]; do sleep 0.05; done; \
+RUN --mount=type=cache,target=/cache until [ -e /cache/go -a -e /cache/1 -a -e /cache/2 ]; do sleep 0.05; done; \
     i=0; while [ $i -lt 3000 ]; do echo "line $i"; i=$((i+1)); done; touch /cache/gone
 FROM base
 COPY --from=one / /one
 COPY --from=two / /two
 COPY --from=three / /three
 "#;
+
+#[test]
+fn steps_that_fail_get_one_shell_after_the_other() {
     let Some(base) = bases::busybox() else { return };
-    let bed = Bed::new();
-    let mut person = Person::new();
-    let more = ["--on-error=shell", "--keep-going", "--jobs=3"];
-    let mut build = Running(person.starts(&mut bed.command(BOTH, &base, &more)));
-    let ((_, one), (between, two)) = (leaves_one(&mut person), leaves_one(&mut person));
-    assert!(one != two && one.len() + two.len() == 2, "{one} {two}");
-    // What went on meanwhile is shown, and both failures are told.
-    let after = person.sees("\nerror: `[");
-    assert!((between + &after).contains("line 2999"), "{after}");
-    person.sees("failed with exit code 1");
-    person.sees("\nerror: `[");
-    person.sees("failed with exit code 1");
-    assert_eq!(build.0.wait().unwrap().code(), Some(1));
-    bed.assert_nothing_is_left(&person);
+    for more in
+        [&["--on-error=shell", "--jobs=3"][..], &["--on-error=shell", "--jobs=3", "--keep-going"]]
+    {
+        let bed = Bed::new();
+        let mut person = Person::new();
+        let mut build = Running(person.starts(&mut bed.command(BOTH, &base, more)));
+        let ((_, one), (between, two)) = (leaves_one(&mut person), leaves_one(&mut person));
+        assert!(one != two && one.len() + two.len() == 2, "{one} {two}");
+        // What went on meanwhile is shown, and both failures are told.
+        let after = person.sees("\nerror: `[");
+        assert!((between + &after).contains("line 2999"), "{after}");
+        person.sees("failed with exit code 1");
+        person.sees("\nerror: `[");
+        person.sees("failed with exit code 1");
+        assert_eq!(build.0.wait().unwrap().code(), Some(1));
+        bed.assert_nothing_is_left(&person);
+    }
 }
 
 #[test]

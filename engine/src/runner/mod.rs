@@ -230,6 +230,10 @@ impl kiln_solver::Runner for Runner<'_> {
         }
         Ok((value, record))
     }
+
+    fn failed_by_itself(&self, error: &EngineError) -> bool {
+        matches!(error, EngineError::Command { .. })
+    }
 }
 
 impl Runner<'_> {

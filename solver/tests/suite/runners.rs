@@ -24,11 +24,13 @@ pub(crate) type Act<'a> =
 pub(crate) struct ScriptedError {
     #[source]
     pub(crate) cause: std::io::Error,
+    /// Whether it is no matter of a stop.
+    pub(crate) own: bool,
 }
 
 impl ScriptedError {
     pub(crate) fn new() -> Self {
-        Self { cause: std::io::Error::other("as scripted") }
+        Self { cause: std::io::Error::other("as scripted"), own: false }
     }
 }
 
@@ -91,6 +93,10 @@ impl Runner for Scripted<'_> {
         (self.act)(&vertex.meta.name, report, cancel)?;
         let content = self.content(vertex, inputs);
         Ok((content, Some(record(content, &vertex.meta.name))))
+    }
+
+    fn failed_by_itself(&self, error: &ScriptedError) -> bool {
+        error.own
     }
 }
 

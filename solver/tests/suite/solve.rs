@@ -160,6 +160,38 @@ fn a_failure_stops_its_neighbours() {
 }
 
 #[test]
+fn a_failure_that_comes_to_light_after_another_is_told() {
+    let table = Table::parse(["late", "broken", "end <- late broken"]);
+    let (running, wait) = crossbeam_channel::bounded(1);
+    let act = |name: &str, _: &dyn Report, cancel: &Cancel| {
+        if name == "late" {
+            running.send(()).unwrap();
+            return until_stopped(cancel).map_err(|error| ScriptedError { own: true, ..error });
+        }
+        wait.recv_timeout(PATIENCE).expect("both run at once");
+        Err(ScriptedError::new())
+    };
+    let runner = Scripted::new(&act);
+    let end = table.all("end");
+    let (canceller, cancel) = Cancel::new();
+    let mut canceller = Some(canceller);
+    let (result, _) = drive((&table, &end, 2), (&runner, &MemStore::new()), &cancel, &mut |_| {});
+    let Err(SolveError::Failed { failures }) = result else { panic!("{result:?}") };
+    let names: Vec<_> = failures.iter().map(|failure| failure.name.as_str()).collect();
+    assert_eq!(names, ["broken", "late"]);
+    // But not to a caller that gave up.
+    let (result, events) =
+        drive((&table, &end, 2), (&runner, &MemStore::new()), &cancel, &mut |event| {
+            if matches!(event.kind, EventKind::Failed { .. }) {
+                drop(canceller.take());
+            }
+        });
+    let Err(SolveError::Failed { failures }) = result else { panic!("{result:?}") };
+    assert_eq!(failures.len(), 1);
+    assert!(trace(&events).ends_with("late cancelled\n"), "{}", trace(&events));
+}
+
+#[test]
 fn a_failure_leaves_other_targets_alone() {
     let table = Table::parse(["long", "good <- long", "broken", "bad <- broken"]);
     let (failed, wait) = crossbeam_channel::bounded(1);
