@@ -24,7 +24,7 @@ mod writer;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 use std::{fs, io};
 
@@ -35,8 +35,10 @@ pub use commit::manifest_of;
 pub(crate) use content::KERNEL_COPY_MIN_BYTES;
 pub use content::{Content, Known};
 pub(crate) use digest::digest_file;
+use disk::Creator;
 pub(crate) use disk::open_below;
 pub(crate) use remove::remove_tree;
+use staging::Making;
 pub use staging::Staging;
 use sweeper::Sweeper;
 pub use writer::{LayerWriter, NewFile};
@@ -56,6 +58,7 @@ struct Inner {
     manifests: Mutex<HashMap<Digest, Arc<Manifest>>>,
     next_staging: AtomicU64,
     sweeper: Arc<Sweeper>,
+    creator: OnceLock<Creator>,
     /// Where what is used is written down; nothing where nobody collects.
     claims: Option<Arc<Claims>>,
 }
@@ -80,6 +83,7 @@ impl LayerStore {
             manifests: Mutex::default(),
             next_staging: AtomicU64::new(0),
             sweeper: Arc::default(),
+            creator: OnceLock::new(),
             claims,
         }))
     }
@@ -161,13 +165,32 @@ impl LayerStore {
     /// # Errors
     /// When a directory cannot be made.
     pub fn stage(&self) -> Result<Staging, CacheError> {
+        self.stage_for(Making::Overlay)
+    }
+
+    fn stage_for(&self, making: Making) -> Result<Staging, CacheError> {
         loop {
-            let number = self.0.next_staging.fetch_add(1, Ordering::Relaxed);
-            let name = format!("{}-{number}", std::process::id());
-            if let Some(staging) = Staging::create(self.0.staging.join(name), &self.0.sweeper)? {
+            if let Some(staging) = Staging::create(self.unused_path(), making, &self.0.sweeper)? {
                 return Ok(staging);
             }
         }
+    }
+
+    /// Where nothing of this process stands.
+    fn unused_path(&self) -> PathBuf {
+        let number = self.0.next_staging.fetch_add(1, Ordering::Relaxed);
+        self.0.staging.join(format!("{}-{number}", std::process::id()))
+    }
+
+    /// What files that this process makes here are like before anything is set.
+    fn creator(&self) -> Result<Creator, CacheError> {
+        if let Some(creator) = self.0.creator.get() {
+            return Ok(*creator);
+        }
+        let probe = self.unused_path();
+        let creator = Creator::probe(&probe).map_err(CacheError::io("create", &probe))?;
+        remove_tree(&probe)?;
+        Ok(*self.0.creator.get_or_init(|| creator))
     }
 
     /// Makes a layer of what an overlay mount over `lowers`, lowest first, left in the staging's upper
@@ -219,7 +242,7 @@ impl LayerStore {
 
     /// Gives a whole layer its name. When the name is taken the earlier layer is kept, unless it is
     /// damaged, as after a loss of power.
-    fn publish(&self, staging: Staging, manifest: Manifest) -> Result<Digest, CacheError> {
+    fn publish(&self, mut staging: Staging, manifest: Manifest) -> Result<Digest, CacheError> {
         let digest = manifest.digest();
         // Claimed before it has its name: nobody takes it between the two.
         if self.has_whole(&digest)? {
@@ -230,10 +253,10 @@ impl LayerStore {
         let name = self.dir(&digest);
         let renamed = fs::rename(staging.layer(), &name);
         match renamed {
-            Ok(()) => {}
+            Ok(()) => staging.renamed(),
             Err(error) if is_taken(&error) => {
                 if !self.has_whole(&digest)? {
-                    self.replace_damaged(&staging, &digest)?;
+                    self.replace_damaged(&mut staging, &digest)?;
                 }
             }
             Err(error) => return Err(CacheError::io("name the layer", &name)(error)),
@@ -242,11 +265,13 @@ impl LayerStore {
         Ok(digest)
     }
 
-    fn replace_damaged(&self, staging: &Staging, digest: &Digest) -> Result<(), CacheError> {
-        let name = self.dir(digest);
-        fs::rename(&name, staging.path().join("damaged"))
-            .map_err(CacheError::io("move the damaged layer", &name))?;
-        fs::rename(staging.layer(), &name).map_err(CacheError::io("name the layer", &name))
+    fn replace_damaged(&self, staging: &mut Staging, digest: &Digest) -> Result<(), CacheError> {
+        let (name, damaged) = (self.dir(digest), self.unused_path());
+        fs::rename(&name, &damaged).map_err(CacheError::io("move the damaged layer", &name))?;
+        self.0.sweeper.remove(damaged);
+        fs::rename(staging.layer(), &name).map_err(CacheError::io("name the layer", &name))?;
+        staging.renamed();
+        Ok(())
     }
 
     /// Whether the layer is there with a manifest that can be read; its files are not looked at.

@@ -1,7 +1,9 @@
 //! A directory in which one layer is made.
 //!
-//! `layer/fs/` becomes the layer's tree and `layer/` the layer itself; `work/`, and `scratch/` if anybody
-//! makes it, are for an overlay mount and for whoever mounts it, and never become part of anything.
+//! For an overlay mount, `layer/fs/` becomes the layer's tree and `layer/` the layer itself; `work/`, and
+//! `scratch/` if anybody makes it, are for the mount and for whoever mounts it, and never become part of
+//! anything. A layer that is written entry by entry needs none of that: there the directory itself becomes
+//! the layer and `fs/` its tree, so that nothing is made only to be removed.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -19,13 +21,25 @@ use crate::CacheError;
 pub struct Staging {
     /// Empty once it is taken away.
     path: PathBuf,
+    /// What becomes the layer: a directory in it, or itself.
+    layer: PathBuf,
     sweeper: Arc<Sweeper>,
+}
+
+/// What a layer is made by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Making {
+    /// A mount that has the layer's tree as its upper directory.
+    Overlay,
+    /// A writer, entry by entry.
+    Writer,
 }
 
 impl Staging {
     /// Makes the directories; nothing when `path` exists.
     pub(super) fn create(
         path: PathBuf,
+        making: Making,
         sweeper: &Arc<Sweeper>,
     ) -> Result<Option<Self>, CacheError> {
         let mut private = DirBuilder::new();
@@ -34,8 +48,16 @@ impl Staging {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
             made => made.map_err(CacheError::io("create the staging directory", &path))?,
         }
-        let staging = Self { path, sweeper: Arc::clone(sweeper) };
-        for dir in [staging.layer(), staging.upper(), staging.work()] {
+        let layer = match making {
+            Making::Overlay => path.join("layer"),
+            Making::Writer => path.clone(),
+        };
+        let staging = Self { path, layer, sweeper: Arc::clone(sweeper) };
+        let dirs = match making {
+            Making::Overlay => vec![staging.layer.clone(), staging.upper(), staging.work()],
+            Making::Writer => vec![staging.upper()],
+        };
+        for dir in dirs {
             private.create(&dir).map_err(CacheError::io("create the directory", &dir))?;
         }
         let upper = staging.upper();
@@ -48,10 +70,10 @@ impl Staging {
     /// The layer's tree: an overlay's upper directory.
     #[must_use]
     pub fn upper(&self) -> PathBuf {
-        self.path.join("layer/fs")
+        self.layer.join("fs")
     }
 
-    /// An overlay's work directory.
+    /// An overlay's work directory; there is none for a writer.
     #[must_use]
     pub fn work(&self) -> PathBuf {
         self.path.join("work")
@@ -71,12 +93,16 @@ impl Staging {
         remove_tree(&std::mem::take(&mut self.path))
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    /// What becomes the layer when it is renamed.
+    pub(super) fn layer(&self) -> &Path {
+        &self.layer
     }
 
-    pub(super) fn layer(&self) -> PathBuf {
-        self.path.join("layer")
+    /// Tells that the layer has its name: if it was the whole directory, there is nothing to take away.
+    pub(super) fn renamed(&mut self) {
+        if self.layer == self.path {
+            self.path = PathBuf::new();
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use place::{bad, check_path, clean, write_file};
 
 use super::content::{self, Content, Known};
 use super::disk::{self, Creator, c_name};
-use super::{LayerStore, Staging};
+use super::{LayerStore, Making, Staging};
 use crate::CacheError;
 use crate::tree::{LastLink, Manifest, Meta, Mtime, Node, paths, resolve};
 use crate::view::View;
@@ -70,10 +70,9 @@ struct Slot {
 impl LayerWriter {
     pub(super) fn new(store: &LayerStore, lowers: &[Digest]) -> Result<Self, CacheError> {
         let lowers = View::new(store, lowers)?;
-        let staging = store.stage()?;
+        let staging = store.stage_for(Making::Writer)?;
         let root = disk::open_dir(&staging.upper())?;
-        let probe = staging.work().join("probe");
-        let creator = Creator::probe(&probe).map_err(CacheError::io("create", &probe))?;
+        let creator = store.creator()?;
         Ok(Self {
             store: store.clone(),
             staging,

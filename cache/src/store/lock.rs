@@ -1,13 +1,18 @@
 //! Locks that hold between threads and between processes, and vanish with whoever held them.
 //!
-//! Each is a `flock` on a file of its own, through a description of its own, so that two threads exclude
-//! each other as two processes do. Waiting polls: the caller may cancel.
+//! Each is held through an open file description of its own, so that two threads exclude each other as two
+//! processes do: a `flock` of a whole file, or a lock of one byte in it. Waiting polls: the caller may
+//! cancel.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
+
+use kiln_ir::Digest;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 
 use crate::CacheError;
 
@@ -54,35 +59,39 @@ impl FileLock {
     }
 }
 
-/// A held lock whose file goes away with it: for names without number, such as keys.
+/// A held lock of one of the many names, such as keys, that share a file: of the byte that the name stands
+/// for. So it costs no file of its own, made and removed each time.
 #[derive(Debug)]
-pub(super) struct PassingLock {
-    path: PathBuf,
-    /// Held while the file is removed, so that nobody else locks a file without a name.
+pub(super) struct NameLock {
     _file: File,
 }
 
-impl PassingLock {
-    /// Waits for the lock, for oneself alone. `what` names it when the wait is cancelled.
+impl NameLock {
+    /// Waits for the lock, for oneself alone. `what` names it when the wait is cancelled. Two names of
+    /// which these digests begin with the same 62 bits would wait for each other.
     pub(super) fn wait(
         path: &Path,
+        name: &Digest,
         what: &'static str,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Self, CacheError> {
-        poll(what, cancelled, || {
-            let file = open(path)?;
-            let held = attempt(&file, path, Sharing::Exclusive)? && is_at(&file, path)?;
-            Ok(held.then(|| Self { path: path.to_owned(), _file: file }))
-        })
-    }
-}
-
-impl Drop for PassingLock {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.path) {
-            // It stays behind as an unlocked file, which does no harm.
-            tracing::debug!(path = %self.path.display(), %error, "lock file not removed");
-        }
+        let file = open(path)?;
+        let [a, b, c, d, e, f, g, h, ..] = *name.as_bytes();
+        let lock = nix::libc::flock {
+            l_type: nix::libc::F_WRLCK as i16,
+            l_whence: nix::libc::SEEK_SET as i16,
+            // The last byte that can be locked is below the greatest offset.
+            l_start: i64::from_le_bytes([a, b, c, d, e, f, g, h & 0x3f]),
+            l_len: 1,
+            l_pid: 0,
+        };
+        let attempt = || match fcntl(&file, FcntlArg::F_OFD_SETLK(&lock)) {
+            Ok(_) => Ok(Some(())),
+            Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
+            Err(errno) => Err(CacheError::io("lock", path)(errno)),
+        };
+        poll(what, cancelled, attempt)?;
+        Ok(Self { _file: file })
     }
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::claims::blob_thing;
 use super::db::Db;
-use super::lock::{PassingLock, poll};
+use super::lock::{NameLock, poll};
 use super::{now_ms, signed, unsigned};
 use crate::{BlobRef, CacheError, CacheKey, LayerRef, Record, RecordStore};
 
@@ -133,8 +133,9 @@ impl RecordStore for DiskStore {
     }
 
     fn lock(&self, key: &CacheKey, cancelled: &dyn Fn() -> bool) -> Result<ActionLock, CacheError> {
-        let path = self.locks.join(key.to_string());
-        PassingLock::wait(&path, ACTION, cancelled).map(|lock| ActionLock(Held::File(lock)))
+        let path = self.locks.join("actions");
+        let lock = NameLock::wait(&path, key.digest(), ACTION, cancelled)?;
+        Ok(ActionLock(Held::Name(lock)))
     }
 }
 
@@ -231,7 +232,7 @@ pub struct ActionLock(
 #[derive(Debug)]
 #[expect(dead_code, reason = "held for what happens when it is dropped")]
 enum Held {
-    File(PassingLock),
+    Name(NameLock),
     Memory(HeldKey),
 }
 

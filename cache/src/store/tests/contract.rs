@@ -92,7 +92,7 @@ fn memory_keeps_the_contract() {
 fn disk_keeps_the_contract() {
     let (_dir, store) = store();
     check(&store.records());
-    assert!(listing(&store.locks_dir()).iter().all(|name| name.len() < 64), "lock files stay");
+    assert!(listing(&store.locks_dir()).iter().all(|name| name.len() < 64), "a file for each key");
 }
 
 #[test]
