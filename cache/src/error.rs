@@ -43,6 +43,23 @@ pub enum CacheError {
         /// The newest format known here.
         known: i64,
     },
+    /// The database is damaged, and to be made anew before anybody uses it.
+    #[error("the database `{}` is damaged: {found}", path.display())]
+    DamagedStore {
+        /// The database file.
+        path: PathBuf,
+        /// What was found, on one line.
+        found: String,
+    },
+    /// The database is damaged, and cannot be made anew as long as others have it open.
+    #[error(
+        "the database `{}` is damaged and cannot be made anew: other processes are using the store",
+        path.display()
+    )]
+    DamagedStoreInUse {
+        /// The database file.
+        path: PathBuf,
+    },
     /// A text that should be a blob's digest is not one.
     #[error("`{}` is not a digest of the form `sha256:` and 64 lower-case hexadecimal digits", text.escape_debug())]
     BlobDigest {
@@ -157,6 +174,21 @@ impl CacheError {
         move |source| Self::Io { op, path, source: source.into() }
     }
 
+    /// Whether the cause is a damaged database. Whoever opens the store next may make it anew.
+    #[must_use]
+    pub fn is_damaged_store(&self) -> bool {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if matches!(error.downcast_ref(), Some(Self::DamagedStore { .. }))
+                || error.downcast_ref::<rusqlite::Error>().is_some_and(sql_is_damaged)
+            {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+
     /// Whether the cause is a full disk or an exhausted quota, anywhere down the chain of causes.
     #[must_use]
     pub fn is_disk_full(&self) -> bool {
@@ -188,6 +220,29 @@ fn sql_is_full(error: &rusqlite::Error) -> bool {
     })
 }
 
+/// Whether SQLite finds the file damaged, or there is in it what was never written: statements and types are fixed,
+/// so that a statement that cannot be compiled, or a value of another type, is a fault of the file.
+#[expect(clippy::wildcard_enum_match_arm, reason = "most failures are of other kinds")]
+fn sql_is_damaged(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, TooBig, TypeMismatch, Unknown};
+    use rusqlite::ffi::{SQLITE_IOERR_SHORT_READ, SQLITE_READONLY};
+    match error {
+        rusqlite::Error::SqliteFailure(failure, _)
+        | rusqlite::Error::SqlInputError { error: failure, .. } => {
+            let (code, extended) = (failure.code, failure.extended_code);
+            matches!(code, DatabaseCorrupt | NotADatabase | TooBig | TypeMismatch | Unknown)
+                // Of a file that may be written: its header says that it may not.
+                || matches!(extended, SQLITE_IOERR_SHORT_READ | SQLITE_READONLY)
+        }
+        rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::Utf8Error(..)
+        | rusqlite::Error::QueryReturnedNoRows => true,
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,5 +263,9 @@ mod tests {
         assert!(sql(rusqlite::ffi::SQLITE_FULL).is_disk_full());
         assert!(sql(rusqlite::ffi::SQLITE_IOERR_SHMSIZE).is_disk_full());
         assert!(!sql(rusqlite::ffi::SQLITE_CORRUPT).is_disk_full());
+        assert!(sql(rusqlite::ffi::SQLITE_CORRUPT).is_damaged_store());
+        assert!(sql(rusqlite::ffi::SQLITE_NOTADB).is_damaged_store());
+        assert!(!sql(rusqlite::ffi::SQLITE_FULL).is_damaged_store());
+        assert!(!sql(rusqlite::ffi::SQLITE_BUSY).is_damaged_store());
     }
 }

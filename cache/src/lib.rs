@@ -28,6 +28,6 @@ pub use record::{BlobRef, LayerRef, Record, RecordStore, Snapshot};
 pub use store::{
     AccountRow, ActionLock, BlobWriter, BuildFile, BuildLimits, BuildRow, BuildState, BuildStatus,
     CacheMountGuard, CacheMountSpec, DiskStore, Gone, ImageRow, ListedBuild, MemStore, Missed,
-    RemoteRow, RepositoryGuard, Seal, Store, StoredBlob, Trace, check, gc, is_build_id,
+    Rebuilt, RemoteRow, RepositoryGuard, Seal, Store, StoredBlob, Trace, check, gc, is_build_id,
     made_now_ms,
 };

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use kiln_cache::Store;
 use kiln_cache::layer::LayerStore;
 use kiln_cache::tree::Manifest;
+use kiln_cache::{Rebuilt, Store};
 use kiln_executor::{HostFacts, Sandboxes};
 use kiln_ir::Digest;
 use kiln_registry::{Client, Credentials};
@@ -29,6 +29,7 @@ pub struct EngineConfig {
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) store: Store,
+    rebuilt: Option<Rebuilt>,
     pub(crate) layers: LayerStore,
     pub(crate) settings: Settings,
     /// Made when a registry is first asked something: most builds ask nothing.
@@ -40,12 +41,13 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens the store and looks at the machine. No registry is asked anything yet.
+    /// Opens the store, after making a damaged database anew, and looks at the machine. No registry is asked anything
+    /// yet. People are to be told of [`Self::rebuilt`].
     ///
     /// # Errors
     /// When the store cannot be opened or the settings of a registry cannot be used.
     pub fn open(config: EngineConfig) -> Result<Self, EngineError> {
-        let store = Store::open(&config.root)?;
+        let (store, rebuilt) = Store::open_or_rebuild(&config.root)?;
         let layers = store.layers();
         Ok(Self {
             settings: config.settings,
@@ -53,9 +55,16 @@ impl Engine {
             host: HostFacts::gather()?,
             helper: config.helper,
             store,
+            rebuilt,
             layers,
             packing: Turns::default(),
         })
+    }
+
+    /// What came of making the store's database anew; nothing when it was not damaged.
+    #[must_use]
+    pub const fn rebuilt(&self) -> Option<&Rebuilt> {
+        self.rebuilt.as_ref()
     }
 
     /// Whether anything was stored that a crash of the machine could still undo; see

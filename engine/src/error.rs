@@ -1,5 +1,6 @@
 //! What can go wrong, from the point of view of whoever asked.
 
+mod causes;
 mod hints;
 
 use std::io;
@@ -426,53 +427,6 @@ impl EngineError {
                 None => ErrorKind::Step,
             },
         }
-    }
-
-    /// That a layer is lost which a cache from elsewhere promised, if this is what failed: the build would go well
-    /// without it.
-    pub(crate) fn lost_layer(&self) -> Option<&Self> {
-        if let Self::Steps(steps) = self {
-            return steps.iter().find_map(|step| step.engine_error().and_then(Self::lost_layer));
-        }
-        matches!(self, Self::LostLayer { .. }).then_some(self)
-    }
-
-    /// Whether the cause is a full disk or an exhausted quota.
-    #[must_use]
-    pub fn is_disk_full(&self) -> bool {
-        if let Self::Command { disk_full, .. } = self {
-            return *disk_full;
-        }
-        if let Self::Images(images) = self {
-            return images.iter().any(|image| image.error.is_disk_full());
-        }
-        // These stand for their causes, so that the chain of causes does not hold them.
-        if let Self::Cache(error) | Self::Select(SelectError::Cache(error)) = self {
-            return error.is_disk_full();
-        }
-        if let Self::Remote(RemoteError::Git { said, .. }) = self {
-            return said.contains("No space left on device");
-        }
-        let mut error: Option<&dyn std::error::Error> = Some(self);
-        while let Some(current) = error {
-            if let Some(io) = current.downcast_ref::<io::Error>()
-                && matches!(io.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-            {
-                return true;
-            }
-            if let Some(cache) = current.downcast_ref::<CacheError>()
-                && cache.is_disk_full()
-            {
-                return true;
-            }
-            error = current.source();
-        }
-        matches!(self, Self::Steps(steps) if steps.iter().any(|step| match &step.error {
-            StepError::Run(error) => error.is_disk_full(),
-            StepError::Lookup(error) | StepError::Lock(error) | StepError::Record(error) => {
-                error.is_disk_full()
-            }
-        }))
     }
 }
 

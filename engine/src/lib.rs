@@ -42,7 +42,7 @@ pub use inspect::{
 };
 pub use kiln_cache::account::{Change, Changed, Difference, How, Shown};
 pub use kiln_cache::tree::{Meta, Node};
-pub use kiln_cache::{CacheKey, Gone, check, gc};
+pub use kiln_cache::{CacheKey, Gone, Rebuilt, check, gc};
 pub use kiln_executor::{
     Attachment, Exit, Input, Resource, ResourceLimit, WindowSize, helper_main, userns,
 };

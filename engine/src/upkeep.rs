@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use kiln_cache::check::{Checked, Repair};
+use kiln_cache::check::{Checked, Repair, check};
 use kiln_cache::gc::{Collected, Limits, Usage, Wanted};
 use kiln_cache::{BuildLimits, Store};
 
@@ -39,12 +39,13 @@ impl Engine {
         Ok(self.store.would_collect(wanted)?)
     }
 
-    /// Looks whether the store is whole, and drops what is not if that is wanted.
+    /// Looks whether the store at `root` is whole; drops what is not, and makes a damaged database anew, if that is
+    /// wanted.
     ///
     /// # Errors
     /// When the store cannot be read, or not be repaired.
-    pub fn check_store(&self, repair: Repair) -> Result<Checked, EngineError> {
-        Ok(self.store.check(repair)?)
+    pub fn check_store(root: &Path, repair: Repair) -> Result<Checked, EngineError> {
+        Ok(check(root, repair)?)
     }
 
     /// Takes a name from an image, or all names from one that is meant by its digest or id; answers
@@ -106,7 +107,7 @@ impl Engine {
 
     /// Makes all that the store at `root` holds survive a crash of the machine, then collects what is
     /// over the limits, of builds' records and of all else. Waits for the disk; does nothing where there is
-    /// no store.
+    /// no store, and refuses one with a damaged database: whoever makes it anew has to tell somebody.
     ///
     /// # Errors
     /// When the disk refuses.

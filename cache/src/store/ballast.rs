@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate};
 
@@ -34,15 +34,24 @@ impl Store {
 
     /// Throws the ballast overboard; says whether there was any.
     pub(super) fn drop_ballast(&self) -> Result<bool, CacheError> {
-        let path = self.ballast();
-        match fs::remove_file(&path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(CacheError::io("delete", path)(error)),
-        }
+        drop_from(&self.root)
     }
 
     fn ballast(&self) -> PathBuf {
-        self.root.join("ballast")
+        ballast_of(&self.root)
     }
+}
+
+/// As [`Store::drop_ballast`], of a store that cannot be opened.
+pub(super) fn drop_from(root: &Path) -> Result<bool, CacheError> {
+    let path = ballast_of(root);
+    match fs::remove_file(&path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(CacheError::io("delete", path)(error)),
+    }
+}
+
+fn ballast_of(root: &Path) -> PathBuf {
+    root.join("ballast")
 }

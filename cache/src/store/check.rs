@@ -6,7 +6,8 @@
 //! at again where it could have gone by right in between, and what a process uses is told and left.
 //!
 //! Repairing drops: a record or memo costs a step that runs again, an image that lacks a blob cannot be
-//! used in any case. A database that SQLite finds damaged is not repaired here.
+//! used in any case. A damaged database is made anew (`rebuild`); nothing else is looked at before
+//! that.
 
 use std::path::Path;
 
@@ -17,10 +18,11 @@ use rusqlite::params;
 use super::accounts::{Gone, note_gone};
 use super::blobs::digest_of;
 use super::claims::{self, Closed, Thing, blob_thing};
+use super::damage::{self, DATABASE};
 use super::images::note_stale_index;
 use super::mounts::{is_taken, mount_name, read_mount_id};
 use super::recover::names;
-use super::{Store, lease};
+use super::{Rebuilt, Store, lease, proof, schema};
 use crate::CacheError;
 use crate::layer::remove_tree;
 
@@ -76,6 +78,54 @@ pub struct Checked {
     pub counts: Vec<(Part, usize)>,
     /// What is wrong, in the order of the parts.
     pub faults: Vec<Fault>,
+    /// What came of making a damaged database anew.
+    pub rebuilt: Option<Rebuilt>,
+}
+
+/// As [`Store::check`], of a store that may be too damaged to be opened.
+///
+/// # Errors
+/// When the store cannot be read, or not be repaired.
+pub fn check(root: &Path, repair: Repair) -> Result<Checked, CacheError> {
+    match repair {
+        Repair::No => match Store::open(root).and_then(|store| store.check(repair)) {
+            Err(error) if error.is_damaged_store() => Ok(Checked::damaged(&damage::found(root))),
+            checked => checked,
+        },
+        Repair::Yes => {
+            let (store, rebuilt) = Store::open_or_rebuild(root)?;
+            let found = match store.check(repair) {
+                Err(error) if error.is_damaged_store() => Checked::damaged(&damage::found(root)),
+                found => found?,
+            };
+            let Some(fault) = found.faults.iter().find(|fault| fault.part == Part::Database) else {
+                return Ok(found.after(rebuilt));
+            };
+            damage::note(root, &fault.what);
+            drop(store);
+            let (store, again) = Store::open_or_rebuild(root)?;
+            Ok(store.check(repair)?.after(again.or(rebuilt)))
+        }
+    }
+}
+
+impl Checked {
+    fn damaged(found: &str) -> Self {
+        let (part, name) = (Part::Database, DATABASE.to_owned());
+        let fault = Fault { part, name, what: found.to_owned(), repaired: false };
+        Self { counts: vec![(part, 1)], faults: vec![fault], rebuilt: None }
+    }
+
+    /// With the damage that was repaired before the check.
+    fn after(mut self, rebuilt: Option<Rebuilt>) -> Self {
+        if let Some(rebuilt) = rebuilt {
+            let mut damaged = Self::damaged(&rebuilt.found).faults;
+            damaged.iter_mut().for_each(|fault| fault.repaired = true);
+            self.faults.splice(0..0, damaged);
+            self.rebuilt = Some(rebuilt);
+        }
+        self
+    }
 }
 
 impl Store {
@@ -86,6 +136,9 @@ impl Store {
     pub fn check(&self, repair: Repair) -> Result<Checked, CacheError> {
         let mut check = Check { store: self, repair, checked: Checked::default() };
         check.database()?;
+        if !check.checked.faults.is_empty() {
+            return Ok(check.checked);
+        }
         check.layers()?;
         check.blobs()?;
         check.records()?;
@@ -119,12 +172,27 @@ impl Check<'_> {
     }
 
     fn database(&mut self) -> Result<(), CacheError> {
-        let found: Vec<String> = self.store.db.read("check the database", |connection| {
-            connection.prepare("PRAGMA integrity_check")?.query_map([], |row| row.get(0))?.collect()
+        let found = self.store.db.read("check the database", |connection| {
+            let mut integrity = connection.prepare("PRAGMA integrity_check")?;
+            let found = integrity.query_map([], |row| row.get::<_, String>(0))?;
+            let mut found: Vec<String> = found.collect::<Result<_, _>>()?;
+            found.retain(|what| what != "ok");
+            if !schema::is_known(connection)? {
+                found.push("its tables are not those of its format".to_owned());
+            }
+            for (table, proof) in proof::TABLES {
+                let query = format!("SELECT count(*) FROM {table} WHERE proof <> {proof}");
+                let wrong: i64 = connection.query_row(&query, [], |row| row.get(0))?;
+                if wrong > 0 {
+                    found.push(format!("{wrong} of the rows of `{table}` are not as written"));
+                }
+            }
+            Ok(found)
         })?;
         self.count(Part::Database, 1);
-        for what in found.into_iter().filter(|what| what != "ok") {
-            self.fault(Part::Database, "kiln.db", what, false);
+        for what in found {
+            // SQLite tells one thing in several lines.
+            self.fault(Part::Database, DATABASE, what.replace('\n', "; "), false);
         }
         Ok(())
     }

@@ -12,6 +12,8 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
+use super::damage::{self, Access};
+use super::proof;
 use crate::CacheError;
 
 /// How long a step waits for another process's transaction.
@@ -33,21 +35,23 @@ struct Inner {
     connection: Mutex<Connection>,
     /// Whether results were published through this handle.
     published: AtomicBool,
+    _access: Access,
 }
 
 impl Db {
     /// Opens the file, made if absent, with the settings that every connection has. The schema is not
-    /// looked at.
+    /// looked at. `access` is held as long as the connection is open.
     ///
     /// # Errors
     /// When SQLite cannot open it.
-    pub(super) fn open(path: &Path) -> Result<Self, CacheError> {
+    pub(super) fn open(path: &Path, access: Access) -> Result<Self, CacheError> {
         let connection = connect(path).map_err(sql("open the connection", path))?;
         Ok(Self {
             inner: Arc::new(Inner {
                 path: path.to_owned(),
                 connection: Mutex::new(connection),
                 published: AtomicBool::new(false),
+                _access: access,
             }),
         })
     }
@@ -152,6 +156,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
+    proof::register(&connection)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     // Whoever closes last would otherwise sync the database, on the way out of every command.
@@ -171,7 +176,18 @@ fn transact<T>(
     Ok(value)
 }
 
+/// Makes the adapter for `map_err` on what SQLite answers. That the file is damaged is noted for all.
 fn sql(step: &'static str, path: &Path) -> impl FnOnce(rusqlite::Error) -> CacheError {
     let path = path.to_owned();
-    move |source| CacheError::Sql { step, path, source }
+    move |source| {
+        let found = format!("could not {step}: {source}");
+        let error = CacheError::Sql { step, path, source };
+        if let CacheError::Sql { path, .. } = &error
+            && error.is_damaged_store()
+            && let Some(root) = path.parent()
+        {
+            damage::note(root, &found);
+        }
+        error
+    }
 }

@@ -2,14 +2,24 @@
 //!
 //! The table is the truth; the index is written from all of it whenever it changes, under a lock, so that
 //! it is always whole. A note in the database says that it lags behind, for whoever finds it so after a
-//! process was killed between the two.
+//! process was killed between the two. The index says after how many changes it was written, so that a database that
+//! lost its latest changes, with a damaged log for example, is not taken for the truth.
 
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::blobs::is_blob_digest;
 use super::lock::FileLock;
-use super::{Store, signed, unsigned};
+use super::{Store, proof, signed, unsigned};
 use crate::CacheError;
+
+/// As much of an index as holds what comes before its images.
+const INDEX_START: u64 = 256;
 
 /// A named image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +53,8 @@ impl Store {
             self.db.publish("write an image", |transaction, epoch| {
                 transaction
                     .prepare_cached(
-                        "INSERT OR REPLACE INTO images VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                        "INSERT OR REPLACE INTO images VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7,
+                            proof('images', ?1, ?2, ?3, ?4, ?5, ?6))",
                     )?
                     .execute(params![
                         name,
@@ -80,10 +91,7 @@ impl Store {
     pub fn image(&self, name: &str) -> Result<Option<ImageRow>, CacheError> {
         self.db.read("read an image", |connection| {
             connection
-                .prepare_cached(
-                    "SELECT name, manifest, media_type, manifest_size_bytes, size_bytes, created_ms
-                     FROM images WHERE name = ?1",
-                )?
+                .prepare_cached(&format!("{} WHERE name = ?1", select()))?
                 .query_row([name], |row| decode(row).map(|(_, image)| image))
                 .optional()
         })
@@ -102,7 +110,17 @@ impl Store {
         let path = self.locks_dir().join("index");
         let _lock = FileLock::wait(&path, "the index of images", &|| false)?;
         let found = std::fs::read(self.root.join("oci/index.json")).unwrap_or_default();
-        Ok(found == encode_index(&self.images()?).as_bytes())
+        Ok(found == self.encoded_index()?.as_bytes())
+    }
+
+    fn encoded_index(&self) -> Result<String, CacheError> {
+        let (generation, images) = self.db.read("list the images", |connection| {
+            // Counted before they are listed: the index is at least as new as it says.
+            let generation =
+                connection.query_row("SELECT generation FROM state", [], |row| row.get(0))?;
+            Ok((generation, list(connection)?))
+        })?;
+        Ok(encode_index(generation, &images))
     }
 
     /// Writes the index if it lags behind.
@@ -118,7 +136,7 @@ impl Store {
         let path = self.locks_dir().join("index");
         let _lock = FileLock::wait(&path, "the index of images", &|| false)?;
         let value = change()?;
-        let index = encode_index(&self.images()?);
+        let index = self.encoded_index()?;
         self.replace(&self.root.join("oci/index.json"), index.as_bytes())?;
         self.db.write("note that the index is up to date", |transaction| {
             transaction.execute("UPDATE state SET index_stale = 0", [])
@@ -129,20 +147,32 @@ impl Store {
 
 /// Says that the index lags behind the table.
 pub(super) fn note_stale_index(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute("UPDATE state SET index_stale = 1", []).map(drop)
+    connection
+        .execute("UPDATE state SET index_stale = 1, generation = generation + 1", [])
+        .map(drop)
 }
 
 fn list(connection: &Connection) -> rusqlite::Result<Vec<(String, ImageRow)>> {
     connection
-        .prepare_cached(
-            "SELECT name, manifest, media_type, manifest_size_bytes, size_bytes, created_ms
-             FROM images ORDER BY name",
-        )?
+        .prepare_cached(&format!("{} ORDER BY name", select()))?
         .query_map([], decode)?
         .collect()
 }
 
+/// A query for rows as [`decode`] takes them.
+fn select() -> String {
+    format!(
+        "SELECT name, manifest, media_type, manifest_size_bytes, size_bytes, created_ms,
+            proof = {} FROM images",
+        proof::IMAGES
+    )
+}
+
+/// A row. One that does not prove itself is no absent image, but damage: its name would be looked for elsewhere.
 fn decode(row: &Row<'_>) -> rusqlite::Result<(String, ImageRow)> {
+    if !row.get(6)? {
+        return Err(rusqlite::Error::InvalidColumnType(6, "proof".to_owned(), Type::Integer));
+    }
     let image = ImageRow {
         manifest: row.get(1)?,
         media_type: row.get(2)?,
@@ -153,12 +183,66 @@ fn decode(row: &Row<'_>) -> rusqlite::Result<(String, ImageRow)> {
     Ok((row.get(0)?, image))
 }
 
+/// An image as the index lists it.
+#[derive(Debug)]
+pub(super) struct IndexedImage {
+    pub(super) manifest: String,
+    pub(super) media_type: String,
+    pub(super) manifest_size_bytes: u64,
+}
+
+/// The images that an index lists, with their names; nothing when it is none.
+pub(super) fn listed(index: &[u8]) -> Option<Vec<(String, IndexedImage)>> {
+    let index: ListedIndex = serde_json::from_slice(index).ok()?;
+    let image = |entry: ListedEntry| {
+        let ListedEntry { media_type, digest: manifest, size, annotations } = entry;
+        let name = annotations.and_then(|given| given.name).unwrap_or_else(|| manifest.clone());
+        (name, IndexedImage { manifest, media_type, manifest_size_bytes: size })
+    };
+    let sound = |entry: &ListedEntry| is_blob_digest(&entry.digest);
+    Some(index.manifests.into_iter().filter(sound).map(image).collect())
+}
+
+/// After how many changes of the images an index was written; 0 when it does not say so. It stands at the front, so
+/// that not all of it is read.
+pub(super) fn generation_of(index: &Path) -> i64 {
+    let mut start = Vec::new();
+    let read = File::open(index).and_then(|file| file.take(INDEX_START).read_to_end(&mut start));
+    let text = String::from_utf8_lossy(&start);
+    let number = read.ok().and_then(|_| {
+        let (_, rest) = text.split_once("\"kiln.generation\":\"")?;
+        rest.split_once('"')?.0.parse().ok()
+    });
+    number.unwrap_or(0)
+}
+
+#[derive(Deserialize)]
+struct ListedIndex {
+    manifests: Vec<ListedEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ListedEntry {
+    media_type: String,
+    digest: String,
+    size: u64,
+    annotations: Option<ListedName>,
+}
+
+#[derive(Deserialize)]
+struct ListedName {
+    #[serde(rename = "org.opencontainers.image.ref.name")]
+    name: Option<String>,
+}
+
 /// The index of an OCI image layout.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Index<'a> {
     schema_version: u32,
     media_type: &'static str,
+    annotations: Generation,
     manifests: Vec<IndexEntry<'a>>,
 }
 
@@ -173,12 +257,18 @@ struct IndexEntry<'a> {
 }
 
 #[derive(Serialize)]
+struct Generation {
+    #[serde(rename = "kiln.generation")]
+    generation: String,
+}
+
+#[derive(Serialize)]
 struct Name<'a> {
     #[serde(rename = "org.opencontainers.image.ref.name")]
     name: &'a str,
 }
 
-fn encode_index(images: &[(String, ImageRow)]) -> String {
+fn encode_index(generation: i64, images: &[(String, ImageRow)]) -> String {
     let manifests = images
         .iter()
         .map(|(name, image)| IndexEntry {
@@ -189,7 +279,8 @@ fn encode_index(images: &[(String, ImageRow)]) -> String {
         })
         .collect();
     let media_type = "application/vnd.oci.image.index.v1+json";
-    let index = Index { schema_version: 2, media_type, manifests };
+    let annotations = Generation { generation: generation.to_string() };
+    let index = Index { schema_version: 2, media_type, annotations, manifests };
     // Texts and numbers under fixed names: there is nothing in it that JSON cannot say.
     serde_json::to_string(&index).unwrap_or_default()
 }

@@ -6,7 +6,7 @@
 use kiln_ir::Digest;
 use rusqlite::{OptionalExtension, params};
 
-use super::{Store, signed, unsigned};
+use super::{Store, proof, signed, unsigned};
 use crate::{BlobRef, CacheError};
 
 impl Store {
@@ -18,10 +18,11 @@ impl Store {
     pub fn packed(&self, layer: &Digest, form: &str) -> Result<Option<BlobRef>, CacheError> {
         let found = self.db.read("read how a layer was packed", |connection| {
             connection
-                .prepare_cached(
+                .prepare_cached(&format!(
                     "SELECT digest, size_bytes, media_type, diff_id FROM packed
-                     WHERE layer = ?1 AND form = ?2",
-                )?
+                     WHERE layer = ?1 AND form = ?2 AND proof = {}",
+                    proof::PACKED
+                ))?
                 .query_row(params![layer.as_bytes(), form], |row| {
                     Ok(BlobRef {
                         digest: row.get(0)?,
@@ -45,7 +46,10 @@ impl Store {
     pub fn put_packed(&self, layer: &Digest, form: &str, blob: &BlobRef) -> Result<(), CacheError> {
         self.db.write("write how a layer was packed", |transaction| {
             transaction
-                .prepare_cached("INSERT OR REPLACE INTO packed VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO packed VALUES (?1, ?2, ?3, ?4, ?5, ?6,
+                        proof('packed', ?1, ?2, ?3, ?4, ?5, ?6))",
+                )?
                 .execute(params![
                     layer.as_bytes(),
                     form,

@@ -14,12 +14,14 @@
 //! | `contexts/` | what is remembered of build contexts' files, one file each |
 //! | `locks/` | files that are locked, and hold nothing |
 //! | `ballast` | space for a collection on a full disk; see [`ballast`] |
+//! | `rebuild/` | there while the database is known to be damaged; see [`damage`], [`rebuild`] |
+//! | `set-aside/` | the last damaged database, for people |
 //! | `seal` | a key for digests that must not be guessed; see [`sealing`] |
 //!
 //! Invariants: a file or directory outside `staging/`, `mounts/`, `git/` and `builds/` appears under its name
 //! whole, by rename; a row is written after what it points to; no row of another boot is believed unless
-//! it was marked durable ([`durable`]). Any number of processes and threads may use one store at once, on
-//! one machine and a local filesystem. Absent: when anything runs, and what any of it means.
+//! it was marked durable ([`durable`]); rows from which results are taken prove themselves ([`proof`]).
+//! Any number of processes and threads may use one store at once, on one machine and a local filesystem. Absent: when anything runs, and what any of it means.
 
 mod accounts;
 mod ballast;
@@ -27,6 +29,7 @@ mod blobs;
 mod builds;
 pub mod check;
 mod claims;
+mod damage;
 mod db;
 mod durable;
 pub mod gc;
@@ -35,9 +38,12 @@ mod lease;
 mod lock;
 mod memo;
 mod mounts;
+mod proof;
+mod rebuild;
 mod records;
 mod recover;
 mod remotes;
+mod salvage;
 mod schema;
 mod sealing;
 
@@ -55,6 +61,7 @@ pub use builds::{
 };
 pub use images::ImageRow;
 pub use mounts::{CacheMountGuard, CacheMountSpec};
+pub use rebuild::Rebuilt;
 pub use records::{ActionLock, DiskStore, MemStore};
 pub use remotes::{RemoteRow, RepositoryGuard};
 pub use sealing::Seal;
@@ -66,6 +73,9 @@ use crate::CacheError;
 use crate::layer::LayerStore;
 use db::Db;
 use lease::Lease;
+
+/// A database that is damaged again as soon as it was made anew is on a disk that does not work.
+const REBUILDS_MAX: usize = 3;
 
 /// A store, opened. Share one per process by reference; every method may be called from any thread.
 #[derive(Debug)]
@@ -91,7 +101,7 @@ impl Store {
             create_directory(&at(part))?;
         }
         let lease = Lease::take(&at("staging"))?;
-        let db = schema::open(&at("kiln.db"), &at("locks"), &lease)?;
+        let db = schema::open(&root, &lease)?;
         let claims = Arc::new(Claims::open(&at("locks/gc"), lease.dir())?);
         let mut store = Self { root, db, lease, claims, sweeper: None };
         store.ensure_layout()?;
@@ -102,15 +112,41 @@ impl Store {
         Ok(store)
     }
 
+    /// As [`Self::open`], after making a damaged database anew from what can be read of it and what the store's
+    /// files say. The second answer says what was done, and is to be told to people: things may be lost.
+    ///
+    /// # Errors
+    /// As for [`Self::open`]; [`CacheError::DamagedStoreInUse`] as long as others have the database open.
+    pub fn open_or_rebuild(root: &Path) -> Result<(Self, Option<Rebuilt>), CacheError> {
+        let mut rebuilt = None;
+        for _ in 0..REBUILDS_MAX {
+            match Self::open(root) {
+                // Another process may make it anew first; what comes of that is looked at as well.
+                Err(error) if error.is_damaged_store() => {
+                    rebuilt = rebuild::rebuild(root)?.or(rebuilt)
+                }
+                opened => return Ok((opened?, rebuilt)),
+            }
+        }
+        Ok((Self::open(root)?, rebuilt))
+    }
+
     /// Brings what the last boot or a killed process left behind into a state that can be used.
     fn settle(&self, rubbish: &mut Vec<lease::Rubbish>) -> Result<(), CacheError> {
         let boot = durable::boot_id()?;
-        let (last, stale): (String, bool) =
+        // Looked at first: another process may write both in between, the state before the index.
+        let written = images::generation_of(&self.root.join("oci/index.json"));
+        let (last, stale, generation): (String, bool, i64) =
             self.db.read("read the store's state", |connection| {
                 connection
-                    .prepare_cached("SELECT boot, index_stale FROM state")?
-                    .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+                    .prepare_cached("SELECT boot, index_stale, generation FROM state")?
+                    .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             })?;
+        if written > generation {
+            let found = "its latest changes are missing: `oci/index.json` is newer".to_owned();
+            damage::note(&self.root, &found);
+            return Err(CacheError::DamagedStore { path: self.db.path().to_owned(), found });
+        }
         if last != boot {
             self.recover(&boot, rubbish)?;
         } else if stale {

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kiln_ir::Digest;
-use rusqlite::types::Type;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::claims::blob_thing;
 use super::db::Db;
 use super::lock::{NameLock, poll};
+use super::proof;
 use super::{now_ms, signed, unsigned};
 use crate::{BlobRef, CacheError, CacheKey, LayerRef, Record, RecordStore};
 
@@ -103,28 +103,29 @@ impl RecordStore for DiskStore {
     fn get(&self, key: &CacheKey) -> Result<Option<Record>, CacheError> {
         let found = self.db.read("read a record", |connection| {
             connection
-                .prepare_cached(
-                    "SELECT layers, created_ms, duration_ms, size_bytes, name, used_ms
-                     FROM records WHERE key = ?1",
-                )?
+                .prepare_cached(&format!(
+                    "SELECT layers, created_ms, duration_ms, size_bytes, name, used_ms,
+                        proof = {} FROM records WHERE key = ?1",
+                    proof::RECORDS
+                ))?
                 .query_row([key.digest().as_bytes()], |row| {
-                    Ok((decode(row)?, row.get::<_, i64>(5)?))
+                    let record = if row.get(6)? { decode(row)? } else { None };
+                    Ok((record, row.get::<_, i64>(5)?))
                 })
                 .optional()
-        });
+        })?;
         match found {
-            Err(CacheError::Sql {
-                source: rusqlite::Error::FromSqlConversionFailure(..), ..
-            }) => {
+            None => Ok(None),
+            Some((None, _)) => {
                 tracing::warn!(%key, "a record makes no sense and is passed over");
                 Ok(None)
             }
-            other => Ok(other?.map(|(record, used_ms)| {
+            Some((Some(record), used_ms)) => {
                 if used_ms < now_ms() - NOTED_MS {
                     enter(&self.taken).insert(*key);
                 }
-                record
-            })),
+                Ok(Some(record))
+            }
         }
     }
 
@@ -155,7 +156,10 @@ fn put(
     }
     note_needs(transaction, key, record)?;
     transaction
-        .prepare_cached("INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+        .prepare_cached(
+            "INSERT OR REPLACE INTO records VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
+                proof('records', ?1, ?2, ?3, ?4, ?5, ?6))",
+        )?
         .execute(params![
             key.digest().as_bytes(),
             encode_layers(&record.layers)?,
@@ -270,22 +274,23 @@ fn encode_layers(layers: &[LayerRef]) -> rusqlite::Result<String> {
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
-fn decode(row: &Row<'_>) -> rusqlite::Result<Record> {
-    let failed = |error| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, error);
-    let rows: Vec<LayerRow> =
-        serde_json::from_str(row.get_ref(0)?.as_str()?).map_err(|error| failed(Box::new(error)))?;
-    let layers = rows
-        .into_iter()
-        .map(|LayerRow { digest, blob }| {
-            let digest: Digest = digest.parse().map_err(|error| failed(Box::new(error)))?;
-            Ok(LayerRef { digest, blob })
-        })
-        .collect::<rusqlite::Result<_>>()?;
-    Ok(Record {
+/// A row; nothing when its layers make no sense.
+fn decode(row: &Row<'_>) -> rusqlite::Result<Option<Record>> {
+    let Some(layers) = decode_layers(row.get_ref(0)?.as_str()?) else { return Ok(None) };
+    Ok(Some(Record {
         layers,
         created_ms: row.get(1)?,
         duration_ms: unsigned(row.get(2)?),
         size_bytes: unsigned(row.get(3)?),
         name: row.get(4)?,
-    })
+    }))
+}
+
+fn decode_layers(text: &str) -> Option<Vec<LayerRef>> {
+    let rows: Vec<LayerRow> = serde_json::from_str(text).ok()?;
+    let layer = |LayerRow { digest, blob }: LayerRow| {
+        let digest: Digest = digest.parse().ok()?;
+        Some(LayerRef { digest, blob })
+    };
+    rows.into_iter().map(layer).collect()
 }

@@ -13,7 +13,7 @@ use kiln_ir::Digest;
 use rusqlite::{OptionalExtension, params};
 
 use super::lock::{FileLock, Sharing, poll};
-use super::{Store, create_directory};
+use super::{Store, create_directory, proof};
 use crate::CacheError;
 
 /// What an address gave.
@@ -52,9 +52,11 @@ impl Store {
     pub fn remote(&self, wanted: &Digest) -> Result<Option<RemoteRow>, CacheError> {
         self.db.read("read what was fetched", |connection| {
             connection
-                .prepare_cached(
-                    "SELECT version, last_modified, layer FROM remotes WHERE wanted = ?1",
-                )?
+                .prepare_cached(&format!(
+                    "SELECT version, last_modified, layer FROM remotes
+                     WHERE wanted = ?1 AND proof = {}",
+                    proof::REMOTES
+                ))?
                 .query_row([wanted.as_bytes()], |row| {
                     Ok(RemoteRow {
                         version: row.get(0)?,
@@ -73,7 +75,10 @@ impl Store {
     pub fn put_remote(&self, wanted: &Digest, row: &RemoteRow) -> Result<(), CacheError> {
         self.db.write("write what was fetched", |transaction| {
             transaction
-                .prepare_cached("INSERT OR REPLACE INTO remotes VALUES (?1, ?2, ?3, ?4)")?
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO remotes VALUES (?1, ?2, ?3, ?4,
+                        proof('remotes', ?1, ?2, ?3, ?4))",
+                )?
                 .execute(params![
                     wanted.as_bytes(),
                     row.version,

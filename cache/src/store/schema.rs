@@ -8,14 +8,15 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rusqlite::OptionalExtension;
+use rusqlite::{Connection, OptionalExtension, Transaction};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
+use super::damage::{self, Access, DATABASE};
 use super::db::Db;
-use super::durable;
 use super::lease::Lease;
 use super::lock::FileLock;
+use super::{durable, proof};
 use crate::CacheError;
 
 const MIGRATIONS: &[&str] = &["
@@ -157,20 +158,54 @@ const MIGRATIONS: &[&str] = &["
         PRIMARY KEY (key, selection)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX listed_by_selection ON listed (selection);
+", "
+    -- How often the images have changed. The index says at which count it was written: it is never ahead.
+    ALTER TABLE state ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
+    UPDATE state SET index_stale = 1;
+    -- Proofs of the rows from which results are taken; see `proof`.
+    ALTER TABLE records ADD COLUMN proof INTEGER NOT NULL DEFAULT 0;
+    UPDATE records SET proof =
+        proof('records', key, layers, created_ms, duration_ms, size_bytes, name);
+    ALTER TABLE packed ADD COLUMN proof INTEGER NOT NULL DEFAULT 0;
+    UPDATE packed SET proof =
+        proof('packed', layer, form, digest, size_bytes, media_type, diff_id);
+    ALTER TABLE images ADD COLUMN proof INTEGER NOT NULL DEFAULT 0;
+    UPDATE images SET proof =
+        proof('images', name, manifest, media_type, manifest_size_bytes, size_bytes, created_ms);
+    ALTER TABLE remotes ADD COLUMN proof INTEGER NOT NULL DEFAULT 0;
+    UPDATE remotes SET proof = proof('remotes', wanted, version, last_modified, layer);
 "];
 
 /// The newest format that this code reads and writes.
 const KNOWN: i64 = MIGRATIONS.len() as i64;
 
+/// What records need, from the records themselves.
+pub(super) const DERIVE_NEEDS: &str = "
+    INSERT OR IGNORE INTO needs SELECT records.key, unhex(json_extract(value, '$.digest'))
+        FROM records, json_each(records.layers) WHERE json_valid(records.layers);
+    INSERT OR IGNORE INTO needs SELECT records.key, unhex(substr(json_extract(value, '$.blob.digest'), 8))
+        FROM records, json_each(records.layers) WHERE json_valid(records.layers);
+";
+
 /// Opens the database and brings its schema up to date; several processes may do so at once.
-pub(super) fn open(database: &Path, locks: &Path, lease: &Lease) -> Result<Db, CacheError> {
+///
+/// # Errors
+/// When it is damaged, or should be there and is not; when it cannot be opened, or a later Kiln wrote it.
+pub(super) fn open(root: &Path, lease: &Lease) -> Result<Db, CacheError> {
+    let access = Access::shared(root)?;
+    let database = root.join(DATABASE);
     if !database.exists() {
-        create(database, lease)?;
+        refuse_lost(root, "it is not there")?;
+        create(&database, lease)?;
     }
-    let db = Db::open(database)?;
+    let db = Db::open(&database, access)?;
     if version(&db)? != KNOWN {
+        let lock = root.join("locks/schema");
         // Turning the log on does not wait for others by itself.
-        let _lock = FileLock::wait(&locks.join("schema"), "the store to be prepared", &|| false)?;
+        let _lock = FileLock::wait(&lock, "the store to be prepared", &|| false)?;
+        if version(&db)? == 0 {
+            refuse_lost(root, "it is empty")?;
+        }
         db.read("turn the write-ahead log on", |connection| {
             connection.pragma_update(None, "journal_mode", "WAL")
         })?;
@@ -197,18 +232,74 @@ fn create(database: &Path, lease: &Lease) -> Result<(), CacheError> {
     }
 }
 
+/// Refuses to begin a new database in a store that had one: it would write an index without images.
+fn refuse_lost(root: &Path, found: &str) -> Result<(), CacheError> {
+    if !root.join("oci/index.json").exists() {
+        return Ok(());
+    }
+    damage::note(root, found);
+    Err(CacheError::DamagedStore { path: root.join(DATABASE), found: found.to_owned() })
+}
+
+/// Makes all tables in an empty database.
+pub(super) fn create_tables(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    MIGRATIONS.iter().try_for_each(|migration| transaction.execute_batch(migration))?;
+    transaction.pragma_update(None, "user_version", KNOWN)
+}
+
+/// The columns of a table, in their order.
+pub(super) fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
+    let mut columns = connection.prepare("SELECT name FROM pragma_table_info(?1) ORDER BY cid")?;
+    columns.query_map([table], |row| row.get(0))?.collect()
+}
+
+/// Whether the tables and indexes are those of this format.
+pub(super) fn is_known(connection: &Connection) -> rusqlite::Result<bool> {
+    let mut blank = Connection::open_in_memory()?;
+    proof::register(&blank)?;
+    let transaction = blank.transaction()?;
+    create_tables(&transaction)?;
+    Ok(shape(&transaction)? == shape(connection)?)
+}
+
+fn shape(connection: &Connection) -> rusqlite::Result<Vec<(String, Option<String>)>> {
+    let mut parts = connection.prepare(
+        "SELECT type || ' ' || name || ' ' || tbl_name, (
+            SELECT group_concat(c.name || ' ' || c.type || ' ' || c.pk, ', ')
+            FROM pragma_table_info(sqlite_schema.name) AS c)
+         FROM sqlite_schema ORDER BY 1",
+    )?;
+    parts.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
+/// Refuses a database that a later Kiln wrote, as far as it can be told: one with tables of this format is damaged.
+pub(super) fn refuse_newer(connection: &Connection, path: &Path) -> Result<(), CacheError> {
+    let found = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap_or(0);
+    if found > KNOWN && !is_known(connection).unwrap_or(true) {
+        return Err(CacheError::NewerStore { path: path.to_owned(), found, known: KNOWN });
+    }
+    Ok(())
+}
+
 fn migrate(db: &Db) -> Result<(), CacheError> {
     let found = version(db)?;
     if found > KNOWN {
-        let path = db.path().to_owned();
-        return Err(CacheError::NewerStore { path, found, known: KNOWN });
+        // No later format has the same tables.
+        return Err(if db.read("look at the tables", is_known)? {
+            let found = format!("its format is said to be {found}");
+            let root = db.path().parent().unwrap_or(db.path());
+            damage::note(root, &found);
+            CacheError::DamagedStore { path: db.path().to_owned(), found }
+        } else {
+            CacheError::NewerStore { path: db.path().to_owned(), found, known: KNOWN }
+        });
     }
     let boot = durable::boot_id()?;
     db.write("bring the schema up to date", |transaction| {
         for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
             transaction.execute_batch(migration)?;
         }
-        transaction.execute("INSERT OR IGNORE INTO state VALUES (1, ?1, 1, 0, 1)", [boot])?;
+        transaction.execute("INSERT OR IGNORE INTO state VALUES (1, ?1, 1, 0, 1, 0)", [boot])?;
         transaction.pragma_update(None, "user_version", KNOWN)
     })
 }

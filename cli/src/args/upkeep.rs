@@ -142,14 +142,15 @@ pub struct DfArgs {
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(after_help = "\
 Reads every layer and every blob. Exits with 0 when all is well or was repaired, and with 6 when something
-that is wrong remains. Builds may run beside it.
+that is wrong remains. Builds may run beside it, unless the database is damaged: it is made anew from what is
+whole when nobody else uses the store.
 
 Examples:
   kiln system check
   Dropping what is wrong; it is built or fetched again:
     kiln system check --repair")]
 pub struct CheckArgs {
-    /// Drop what is wrong
+    /// Drop what is wrong, and make a damaged database anew
     #[arg(long)]
     pub repair: bool,
 }

@@ -16,9 +16,10 @@ use kiln_cli::render::{Display, diagnostic_line, on_stderr};
 use kiln_cli::why::{self, Detail};
 use kiln_engine::{
     AfterFailure, BuildContext, BuildRequest, Built, BuiltImage, CacheTransfers, Definition,
-    Destination, DockerfileSource, EngineError, Explanation, Faulty, Finished, ImageRef, NoCache,
-    Output, Parameters, PlatformSplit, SecretSource,
+    Destination, DockerfileSource, Engine, EngineError, Explanation, Faulty, Finished, ImageRef,
+    NoCache, Output, Parameters, PlatformSplit, SecretSource,
 };
+use kiln_solver::Cancel;
 use serde_json::json;
 
 use super::ask::ask;
@@ -38,15 +39,16 @@ pub(super) fn build(place: &Place, arguments: BuildArgs) -> Result<(), Failure> 
     if call.method != CallMethod::Build {
         return ask(&engine, call, &request, mode);
     }
-    let on_error = &arguments.settings.on_error;
-    attend::check(on_error)?;
-    let start = Instant::now();
-    let display = Display::start(on_stderr(mode), move || start.elapsed());
-    request.attendant = attend::attendant(on_error, display.holder(), &cancel);
-    let finished = engine.build(&request, &cancel, &mut |event| display.show(event));
-    // A view that cannot be shown, on a closed pipe say, fails no build.
-    let _unseen = display.finish();
-    durable::in_background(&engine);
+    attend::check(&arguments.settings.on_error)?;
+    let mut finished = perform(&engine, &mut request, &arguments, &cancel);
+    if let Err(error) = &finished.result
+        && error.is_damaged_store()
+        && is_repeatable(&request, &arguments.results)
+    {
+        note("warning", "the store's database turned out to be damaged; the build begins again");
+        drop(engine);
+        finished = perform(&place.open()?, &mut request, &arguments, &cancel);
+    }
     let Finished { result, id, explanation } = finished;
     if let Ok(built) = &result {
         tell(built, &arguments);
@@ -67,6 +69,31 @@ pub(super) fn build(place: &Place, arguments: BuildArgs) -> Result<(), Failure> 
         Some(image) => write_results(image, id.as_deref(), &request.tags, &arguments.results),
         None => Ok(()),
     }
+}
+
+/// Builds once, and shows how it goes.
+fn perform(
+    engine: &Engine,
+    request: &mut BuildRequest,
+    arguments: &BuildArgs,
+    cancel: &Cancel,
+) -> Finished {
+    let start = Instant::now();
+    let display = Display::start(on_stderr(arguments.view.mode()), move || start.elapsed());
+    let on_error = &arguments.settings.on_error;
+    request.attendant = attend::attendant(on_error, display.holder(), cancel);
+    let finished = engine.build(request, cancel, &mut |event| display.show(event));
+    // A view that cannot be shown, on a closed pipe say, fails no build.
+    let _unseen = display.finish();
+    durable::in_background(engine);
+    finished
+}
+
+/// Whether a build can be done a second time: what was read from standard input is gone, and what was written to
+/// standard output is there.
+fn is_repeatable(request: &BuildRequest, results: &args::Results) -> bool {
+    let from_stdin = matches!(request.context, BuildContext::Stdin);
+    !from_stdin && !results.outputs.iter().any(OutputSpec::is_stdout)
 }
 
 /// Why the steps ran: below the progress, or as lines of JSON like it.

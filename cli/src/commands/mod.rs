@@ -89,12 +89,17 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Opens the store; tells if its database had to be made anew.
     fn open(&self) -> Result<Engine, EngineError> {
-        Engine::open(EngineConfig {
+        let engine = Engine::open(EngineConfig {
             root: self.root.clone(),
             settings: Settings::load(self.config.as_deref())?,
             helper: PathBuf::from("/proc/self/exe"),
-        })
+        })?;
+        if let Some(rebuilt) = engine.rebuilt() {
+            report::rebuilt(rebuilt);
+        }
+        Ok(engine)
     }
 }
 

@@ -7,7 +7,7 @@ use kiln_cli::answers::diagnostics;
 use kiln_cli::exit_code::ExitCode;
 use kiln_cli::render::{in_words, output_line};
 use kiln_cli::why;
-use kiln_engine::{EngineError, ErrorKind, Explanation, FailedStep, MissingImage, Place};
+use kiln_engine::{EngineError, ErrorKind, Explanation, FailedStep, MissingImage, Place, Rebuilt};
 use kiln_frontend::{Check, Diagnostic, Severity, visible};
 
 use super::table::age;
@@ -33,6 +33,12 @@ pub(crate) fn fail(error: &EngineError) -> ExitCode {
     if error.is_disk_full() {
         show("  = help: the disk is full; free some space, or give another store with `--root`\n");
     }
+    if error.is_damaged_store() {
+        show(
+            "  = help: `kiln system check --repair` makes the database anew from what is whole; so does any \
+             other command that opens the store next\n",
+        );
+    }
     code(error.kind())
 }
 
@@ -54,6 +60,47 @@ pub(crate) fn show(text: &str) {
 /// An error that is of no step.
 pub(crate) fn problem(error: &EngineError) -> String {
     format!("error: {}\n{}", chain(error), help(&error.hints()))
+}
+
+/// Tells that a damaged database was made anew, and what that costs.
+pub(super) fn rebuilt(rebuilt: &Rebuilt) {
+    let Rebuilt { found, set_aside, records, lost_records, images_from_index, lost_images } =
+        rebuilt;
+    note(
+        "warning",
+        &format!("the store's database was damaged and is made anew: {}", in_words(found)),
+    );
+    let mut notes = vec![match (lost_records, records) {
+        (false, _) => "no result of a step is lost".to_owned(),
+        (true, 0) => "the results of all steps are lost: each runs again once".to_owned(),
+        (true, 1) => {
+            "one step's result is saved; steps whose results are lost run again".to_owned()
+        }
+        (true, _) => {
+            format!(
+                "the results of {records} steps are saved; steps whose results are lost run again"
+            )
+        }
+    }];
+    notes.extend(match (lost_images, images_from_index.len()) {
+        (true, _) => Some(
+            "names of images may be lost, as the layout's index cannot be read either; whoever \
+             needs one builds or loads it again"
+                .to_owned(),
+        ),
+        (false, 0) => None,
+        (false, count) => Some(format!(
+            "of {count} images the name is taken from the layout's index: {}",
+            images_from_index.join(", ")
+        )),
+    });
+    notes.extend(set_aside.as_ref().map(|place| {
+        format!(
+            "the damaged database lies in `{}` until the next damage; Kiln does not need it",
+            place.display()
+        )
+    }));
+    show(&notes.iter().map(|note| format!("  = note: {note}\n")).collect::<String>());
 }
 
 fn failed_step(step: &FailedStep) -> String {

@@ -10,7 +10,7 @@ use kiln_engine::gc::{Entry, EntryKind, Limits, Sum, Wanted};
 use kiln_engine::{Amount, Engine, EngineError};
 use serde_json::{Value, json};
 
-use super::report::{note, show};
+use super::report::{self, note, show};
 use super::table::{age, size, table};
 use super::{Failure, Place, print};
 
@@ -110,7 +110,10 @@ pub(super) fn df(place: &Place, arguments: &DfArgs) -> Result<(), Failure> {
 /// Looks whether the store is whole.
 pub(super) fn check(place: &Place, arguments: &CheckArgs) -> Result<(), Failure> {
     let repair = if arguments.repair { Repair::Yes } else { Repair::No };
-    let checked = place.open()?.check_store(repair)?;
+    let checked = Engine::check_store(&place.root, repair)?;
+    if let Some(rebuilt) = &checked.rebuilt {
+        report::rebuilt(rebuilt);
+    }
     let mut text = String::new();
     for (part, count) in &checked.counts {
         let of_part = checked.faults.iter().filter(|fault| fault.part == *part);
@@ -118,7 +121,11 @@ pub(super) fn check(place: &Place, arguments: &CheckArgs) -> Result<(), Failure>
     }
     print(&text);
     for Fault { part, name, what, repaired } in &checked.faults {
-        let done = if *repaired { "; dropped" } else { "" };
+        let done = match (repaired, part) {
+            (false, _) => "",
+            (true, Part::Database) => "; made anew",
+            (true, _) => "; dropped",
+        };
         let part = part_name(*part);
         show(&format!("{part} {}: {}{done}\n", clean(name), clean(what)));
     }
@@ -126,7 +133,12 @@ pub(super) fn check(place: &Place, arguments: &CheckArgs) -> Result<(), Failure>
         return Ok(());
     }
     if !arguments.repair {
-        show("  = help: `kiln system check --repair` drops what is wrong\n");
+        let is_damaged = checked.faults.iter().any(|fault| fault.part == Part::Database);
+        show(if is_damaged {
+            "  = help: `kiln system check --repair` makes the database anew from what is whole\n"
+        } else {
+            "  = help: `kiln system check --repair` drops what is wrong\n"
+        });
     }
     Err(Failure::Told(ExitCode::Store))
 }

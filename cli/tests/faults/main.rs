@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a part of tests")]
 
 mod bed;
+mod damage;
 mod disk;
 mod interrupts;
 mod kills;

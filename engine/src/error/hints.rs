@@ -2,6 +2,7 @@
 
 use std::io;
 
+use kiln_cache::CacheError;
 use kiln_cache::select::SelectError;
 use kiln_registry::RegistryError;
 
@@ -16,6 +17,11 @@ impl EngineError {
         match self {
             Self::Select(error) => error.hints(),
             Self::NoBuild { hints, .. } | Self::NoStep { hints, .. } => hints.clone(),
+            Self::Cache(CacheError::DamagedStoreInUse { .. }) => vec![
+                "once they have ended, `kiln system check --repair` makes it anew from what is whole; so \
+                 does any other command that opens the store"
+                    .to_owned(),
+            ],
             Self::Overlap { .. } => {
                 vec![
                     "leave out `platform-split=false`: each platform then has a directory"

@@ -22,11 +22,11 @@ const DEPTH_MAX: usize = 4;
 
 /// What an image reaches.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Reach {
+pub(in crate::store) struct Reach {
     /// Its blobs, the manifest among them.
-    pub(super) blobs: BTreeSet<Thing>,
+    pub(in crate::store) blobs: BTreeSet<Thing>,
     /// The digests of its layers' plain archives, `sha256:…`.
-    pub(super) diff_ids: BTreeSet<String>,
+    pub(in crate::store) diff_ids: BTreeSet<String>,
 }
 
 /// As much of a manifest or index as says what it needs.
@@ -57,7 +57,7 @@ struct RootFs {
 }
 
 /// What the image with this manifest or index reaches; `blobs` is the layout's directory of blobs.
-pub(super) fn reach(blobs: &Path, manifest: &str) -> Reach {
+pub(in crate::store) fn reach(blobs: &Path, manifest: &str) -> Reach {
     let mut found = Reach::default();
     follow(blobs, manifest, 0, &mut found);
     found

@@ -138,7 +138,10 @@ fn a_store_of_an_earlier_format_is_brought_up_to_date() {
         .db
         .read("take a step back", |connection| {
             connection.execute_batch(
-                "DROP TABLE accounts; DROP TABLE listings; DROP TABLE listed;
+                "ALTER TABLE records DROP COLUMN proof; ALTER TABLE packed DROP COLUMN proof;
+                 ALTER TABLE images DROP COLUMN proof; ALTER TABLE remotes DROP COLUMN proof;
+                 ALTER TABLE state DROP COLUMN generation;
+                 DROP TABLE accounts; DROP TABLE listings; DROP TABLE listed;
                  DROP INDEX records_by_name; DROP TABLE builds;
                  DROP INDEX needs_by_thing; DROP TABLE needs; DROP TABLE mounts;
                  DROP INDEX packed_by_blob; DROP INDEX unpacked_by_layer;
@@ -150,6 +153,7 @@ fn a_store_of_an_earlier_format_is_brought_up_to_date() {
         })
         .unwrap();
     drop(store);
+    fs::write(dir.path().join("oci/index.json"), "{}").unwrap();
     let store = Store::open(dir.path()).unwrap();
     assert!(store.records().get(&key("one")).unwrap().is_some());
     let usage = store.usage().unwrap();

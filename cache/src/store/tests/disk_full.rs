@@ -76,3 +76,22 @@ fn a_full_disk_is_said_and_breaks_nothing() {
     assert_eq!(store.records().get(&key("before")).unwrap(), Some(wide));
     assert!(store.records().get(&key("after")).unwrap().is_some());
 }
+
+#[test]
+fn a_damaged_database_is_made_anew_once_there_is_space() {
+    let Some(disk) = SmallDisk::new() else { return };
+    let root = disk.0.path().join("root");
+    let store = Store::open(&root).unwrap();
+    let records: Vec<_> = (0..100).map(|n| (key(&n.to_string()), record(&["layer"]))).collect();
+    store.records().put_all(records.iter().map(|(key, record)| (key, record))).unwrap();
+    store.close().unwrap();
+    std::fs::remove_file(root.join("ballast")).unwrap();
+    super::super::damage::note(&root, "played");
+    let filler = fill(&disk);
+    let error = Store::open_or_rebuild(&root).unwrap_err();
+    assert!(error.is_disk_full(), "{error:?}");
+    std::fs::remove_file(filler).unwrap();
+    let (store, rebuilt) = Store::open_or_rebuild(&root).unwrap();
+    assert_eq!(rebuilt.map(|rebuilt| rebuilt.records), Some(100));
+    assert_eq!(store.records().get(&key("7")).unwrap(), Some(record(&["layer"])));
+}

@@ -59,6 +59,7 @@ fn names_come_move_and_go() {
         json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.index.v1+json",
+            "annotations": { "kiln.generation": "4" },
             "manifests": [
                 named("docker.io/library/a:1", &one),
                 named("docker.io/library/b:latest", &one),

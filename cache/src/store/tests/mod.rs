@@ -5,6 +5,7 @@ mod blobs;
 mod builds;
 mod check;
 mod contract;
+mod damage;
 mod disk_full;
 mod images;
 mod mounts;

@@ -52,9 +52,11 @@ fn many_may_make_and_open_one_store_at_once() {
 #[test]
 fn a_later_format_is_refused() {
     let (_dir, store) = store();
-    store.db.read("spoil", |db| db.pragma_update(None, "user_version", 999)).unwrap();
+    let spoil = "PRAGMA user_version = 999; CREATE TABLE more (a INTEGER) STRICT;";
+    store.db.read("spoil", |db| db.execute_batch(spoil)).unwrap();
     let error = Store::open(store.root()).unwrap_err();
     assert!(matches!(error, CacheError::NewerStore { found: 999, .. }), "{error}");
+    assert!(!store.root().join("rebuild").exists(), "it is taken for damaged");
 }
 
 #[test]
