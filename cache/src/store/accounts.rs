@@ -6,6 +6,8 @@
 //! record went later keeps a row that says why, without the account. Lists of files are kept once for each
 //! selection, and for the newest few accounts of a step alone.
 
+use std::collections::BTreeSet;
+
 use kiln_ir::Digest;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
@@ -139,7 +141,8 @@ impl Store {
                     list.execute(params![digest.as_bytes(), bytes])?;
                 }
             }
-            if encoded.is_empty() { Ok(()) } else { drop_old_lists(transaction, rows) }
+            let with_lists: BTreeSet<&CacheKey> = encoded.iter().map(|(key, ..)| *key).collect();
+            drop_old_lists(transaction, rows.iter().filter(|row| with_lists.contains(&row.key)))
         })
     }
 
@@ -288,22 +291,24 @@ fn put(transaction: &Transaction<'_>, row: &AccountRow) -> rusqlite::Result<()> 
     Ok(())
 }
 
-/// Keeps lists for the newest accounts of each step alone.
-fn drop_old_lists(transaction: &Transaction<'_>, rows: &[AccountRow]) -> rusqlite::Result<()> {
+/// Keeps lists for the newest accounts of each step alone, in the stages of these steps.
+fn drop_old_lists<'a>(
+    transaction: &Transaction<'_>,
+    rows: impl Iterator<Item = &'a AccountRow>,
+) -> rusqlite::Result<()> {
+    let stages: BTreeSet<(&[u8; 32], &str)> =
+        rows.map(|row| (row.stage.as_bytes(), row.account.kind.as_str())).collect();
     let mut dropped = 0;
-    for row in rows {
+    for (stage, kind) in stages {
         dropped += transaction
             .prepare_cached(
                 "DELETE FROM listed WHERE key IN (
-                    SELECT key FROM accounts WHERE stage = ?1 AND kind = ?2 AND step = ?3
-                    ORDER BY made_ms DESC LIMIT -1 OFFSET ?4)",
+                    SELECT key FROM (
+                        SELECT key, row_number() OVER (PARTITION BY step ORDER BY made_ms DESC) AS place
+                        FROM accounts WHERE stage = ?1 AND kind = ?2)
+                    WHERE place > ?3)",
             )?
-            .execute(params![
-                row.stage.as_bytes(),
-                row.account.kind,
-                i64::try_from(row.step).unwrap_or(i64::MAX),
-                LISTED_PER_STEP
-            ])?;
+            .execute(params![stage, kind, LISTED_PER_STEP])?;
     }
     if dropped == 0 { Ok(()) } else { drop_unlisted(transaction) }
 }
