@@ -62,6 +62,7 @@ impl CacheFrom {
         if let Some(name) = alone(text, "cache")? {
             return Ok(Self(CachePlace::Registry(name)));
         }
+        refuse_services(text)?;
         let mut fields = Fields::parse(text, FROM_KEYS)?;
         let kind = kind(&mut fields, "; it is registry or local")?;
         let place = match kind.as_str() {
@@ -93,6 +94,7 @@ impl CacheTo {
             target.place = Some(CachePlace::Registry(name));
             return Ok(Self(target));
         }
+        refuse_services(text)?;
         let mut fields = Fields::parse(text, TO_KEYS)?;
         let kind = kind(&mut fields, "; it is registry, local or inline")?;
         match kind.as_str() {
@@ -145,10 +147,13 @@ fn kind(fields: &mut Fields, why: &'static str) -> Result<String, ValueError> {
     Ok(kind.to_lowercase())
 }
 
+/// Refuses a service by its type, before any field of its own.
+fn refuse_services(text: &str) -> Result<(), ValueError> {
+    let kind = Fields::peek(text, "type")?.unwrap_or_default().to_lowercase();
+    if SERVICES.contains(&kind.as_str()) { Err(ValueError::Service { kind }) } else { Ok(()) }
+}
+
 fn no_type(kind: String, known: &'static [&'static str]) -> ValueError {
-    if SERVICES.contains(&kind.as_str()) {
-        return ValueError::Unsupported { what: format!("the cache type `{kind}`") };
-    }
     ValueError::Unknown { what: "cache type", name: kind, known }
 }
 
@@ -311,7 +316,11 @@ mod tests {
             ("", "the cache is empty"),
             ("UPPER", "`UPPER` is not of the form [REGISTRY/]REPOSITORY[:TAG]"),
             ("type=regsitry,ref=x", "unknown cache type `regsitry`; did you mean `registry`?"),
-            ("type=gha", "the cache type `gha` is not supported yet"),
+            (
+                "type=gha,scope=main",
+                "the cache type `gha` is a provider's own service, which Kiln does not use; give \
+                 type=registry or type=local",
+            ),
             ("type=local", "the field `src` is missing; it names a directory"),
             (
                 "type=registry",
@@ -321,6 +330,14 @@ mod tests {
             ("src=a", "the field `type` is missing; it is registry or local"),
         ] {
             assert_eq!(from(text), Err(message.to_owned()), "{text}");
+        }
+        for service in SERVICES {
+            let fields = format!("region=eu,bucket=b,type={service},mode=max");
+            for refused in [from(&fields).map(drop), to(&fields).map(drop)] {
+                assert!(
+                    refused.unwrap_err().starts_with(&format!("the cache type `{service}` is"))
+                );
+            }
         }
         for (text, message) in [
             ("type=inline,mode=max", "the fields `type=inline` and `mode=max` exclude each other"),

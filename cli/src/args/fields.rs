@@ -84,6 +84,15 @@ pub enum ValueError {
         /// What.
         what: String,
     },
+    /// A cache that a provider's own service keeps.
+    #[error(
+        "the cache type `{kind}` is a provider's own service, which Kiln does not use; \
+         give type=registry or type=local"
+    )]
+    Service {
+        /// The type.
+        kind: String,
+    },
     /// Both the Dockerfile and the context are read from standard input.
     #[error("the Dockerfile and the context cannot both come from standard input")]
     TwiceStdin,
@@ -115,6 +124,14 @@ fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
 pub(super) struct Fields(Vec<(String, String)>);
 
 impl Fields {
+    /// The value of one key, whatever else there is.
+    pub(super) fn peek(text: &str, key: &str) -> Result<Option<String>, ValueError> {
+        let fields = split(text)?;
+        let mut pairs = fields.iter().filter_map(|field| field.split_once('='));
+        let found = pairs.find(|(known, _)| known.trim().eq_ignore_ascii_case(key));
+        Ok(found.map(|(_, value)| value.to_owned()))
+    }
+
     /// Splits `text`, and refuses keys that are not in `known` or come twice.
     pub(super) fn parse(text: &str, known: &'static [&'static str]) -> Result<Self, ValueError> {
         let mut fields: Vec<(String, String)> = Vec::new();

@@ -11,6 +11,7 @@ use kiln_image::{Document, Manifest, Platform};
 use kiln_ir::{Graph, OpId};
 use kiln_solver::{Cancel, Narrator, Report};
 
+use super::inline::Inside;
 use super::lazy::{Lazy, Place};
 use super::mounts::mount_ids;
 use super::send::{self, Lane};
@@ -22,6 +23,11 @@ use crate::{BuildRequest, Engine, EngineError};
 
 /// What a BuildKit cache calls itself.
 const BUILDKIT_CONFIG: &str = "application/vnd.buildkit.cacheconfig.v0";
+
+/// Why a cache of BuildKit's is not used.
+const BUILDKITS: &str = "it is one of BuildKit's, which Kiln does not read";
+/// Why an image is not used.
+const WITHOUT: &str = "it is an image without one; `--cache-to type=inline` puts one in";
 
 /// A document and where its blobs are.
 pub(super) struct Found {
@@ -127,7 +133,7 @@ impl Engine {
                     entry.media_type == BUILDKIT_CONFIG || entry.media_type.contains(".layer.")
                 };
                 if index.manifests.iter().any(|entry| is_buildkit(&entry)) {
-                    return Err(none("it is one of BuildKit's, which Kiln does not read"));
+                    return Err(none(BUILDKITS));
                 }
                 let mut chosen = Vec::new();
                 for platform in platforms {
@@ -139,24 +145,27 @@ impl Engine {
                 chosen
             }
         };
-        let mut found = Vec::new();
+        let (mut found, mut reason) = (Vec::new(), WITHOUT);
         for manifest in manifests {
             if manifest.config.media_type == BUILDKIT_CONFIG {
-                return Err(none("it is one of BuildKit's, which Kiln does not read"));
+                return Err(none(BUILDKITS));
             }
             let origin = shelf.origin();
             let config = self.small_blob(&origin, &blob_of(&manifest))?;
             if manifest.config.media_type == CONFIG_TYPE {
                 let document = Portable::parse(&config)?;
                 found.push(Found { origin, document, base_blobs: BaseBlobs::Elsewhere });
-            } else if let Some(document) = inline::read(&manifest, &config)? {
-                found.push(Found { origin, document, base_blobs: BaseBlobs::Here });
+                continue;
+            }
+            match inline::read(&manifest, &config)? {
+                Inside::Own(document) => {
+                    found.push(Found { origin, document, base_blobs: BaseBlobs::Here });
+                }
+                Inside::BuildKits => reason = BUILDKITS,
+                Inside::Nothing => {}
             }
         }
-        if found.is_empty() {
-            return Err(none("it is an image without one; `--cache-to type=inline` puts one in"));
-        }
-        Ok(found)
+        if found.is_empty() { Err(none(reason)) } else { Ok(found) }
     }
 }
 

@@ -15,6 +15,8 @@ use crate::origin::image_error;
 
 /// The field of an image's config.
 const FIELD: &str = "kiln.cache.v1";
+/// The field of a cache of BuildKit's.
+const BUILDKIT_FIELD: &str = "moby.buildkit.cache.v0";
 /// How a layer is packed that somebody packed anew: in no way that Kiln would look for.
 const FOREIGN_FORM: &str = "foreign";
 
@@ -30,11 +32,24 @@ pub(crate) fn put_inline(config: &mut ImageConfig, document: &Portable) {
     config.extra.insert(FIELD.to_owned(), value);
 }
 
+/// What of a cache an image has in its config.
+pub(super) enum Inside {
+    /// None.
+    Nothing,
+    /// One of BuildKit's.
+    BuildKits,
+    /// One of Kiln's.
+    Own(Portable),
+}
+
 /// The cache that an image has in its config, if it has one.
-pub(super) fn read(manifest: &Manifest, config: &[u8]) -> Result<Option<Portable>, EngineError> {
+pub(super) fn read(manifest: &Manifest, config: &[u8]) -> Result<Inside, EngineError> {
     let name = manifest.config.digest.to_string();
     let mut config = parse_config(config).map_err(image_error(&name))?;
-    let Some(field) = config.extra.remove(FIELD) else { return Ok(None) };
+    let Some(field) = config.extra.remove(FIELD) else {
+        let is_buildkits = config.extra.contains_key(BUILDKIT_FIELD);
+        return Ok(if is_buildkits { Inside::BuildKits } else { Inside::Nothing });
+    };
     let mut document = Portable::parse(field.to_string().as_bytes())?;
     for layer in &mut document.layers {
         let Some(told) = layer.blob.take() else { continue };
@@ -51,7 +66,7 @@ pub(super) fn read(manifest: &Manifest, config: &[u8]) -> Result<Option<Portable
             diff_id: told.diff_id,
         });
     }
-    Ok(Some(document))
+    Ok(Inside::Own(document))
 }
 
 impl Transfer<'_> {

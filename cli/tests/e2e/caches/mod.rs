@@ -1,6 +1,7 @@
 //! Caches that one machine makes and another uses. A machine is a store.
 
 mod directory;
+mod foreign;
 mod hostile;
 mod inline;
 mod mounts;
