@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
-use kiln_engine::history::{PastBuild, PastTask, TaskState};
+use kiln_engine::history::{PastBuild, PastTask};
 use serde_json::{Map, Value, json};
+
+use crate::render::state_name;
 
 use crate::render::one_line;
 
@@ -47,7 +49,7 @@ fn complete(past: &PastBuild, index: usize, task: &PastTask, row: usize) -> Opti
     let arguments = [
         ("task", json!(index)),
         ("inputs", json!(task.inputs)),
-        ("state", json!(state(task.state))),
+        ("state", json!(state_name(task.state))),
         ("key", json!(task.key.map(|key| key.to_string()))),
         ("size_bytes", json!(record.map(|record| record.size_bytes))),
         ("made_in_ms", json!(record.map(|record| record.duration_ms))),
@@ -68,17 +70,6 @@ fn complete(past: &PastBuild, index: usize, task: &PastTask, row: usize) -> Opti
         "dur": micros(ended.saturating_sub(started)),
         "args": arguments,
     }))
-}
-
-const fn state(state: TaskState) -> &'static str {
-    match state {
-        TaskState::Waiting => "waiting",
-        TaskState::Running => "running",
-        TaskState::Cached => "cached",
-        TaskState::Done => "done",
-        TaskState::Failed => "error",
-        TaskState::Cancelled => "canceled",
-    }
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -9,64 +9,12 @@ mod common;
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use kiln_testkit::{Account, give};
+
 use common::{Bed, TESTBED, can_run, is_mounted_below, process_exists, wait_until};
-
-/// An account that goes with this value.
-struct Account {
-    name: String,
-    uid: u32,
-    gid: u32,
-}
-
-impl Account {
-    /// Makes an account with subordinate ids; nothing where the tools are missing.
-    fn new(purpose: &str) -> Option<Self> {
-        let name = format!("kt{purpose}{}", std::process::id());
-        let made = (0..50).any(|_| {
-            let made = Command::new("useradd")
-                .args(["--no-create-home", "--add-subids-for-system", "--system", &name])
-                .stderr(Stdio::null())
-                .status()
-                .is_ok_and(|status| status.success());
-            if !made {
-                // Another account is being made at this moment.
-                std::thread::sleep(std::time::Duration::from_millis(20));
-            }
-            made
-        });
-        if !made || Command::new("newuidmap").output().is_err() {
-            kiln_testkit::skipped("no useradd, or no newuidmap (Debian: passwd, uidmap)");
-            return None;
-        }
-        let user = nix::unistd::User::from_name(&name).unwrap().unwrap();
-        Some(Self { name, uid: user.uid.as_raw(), gid: user.gid.as_raw() })
-    }
-}
-
-impl Drop for Account {
-    fn drop(&mut self) {
-        for _ in 0..50 {
-            let status = Command::new("userdel").arg(&self.name).stderr(Stdio::null()).status();
-            if status.is_ok_and(|status| status.success()) {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-    }
-}
-
-/// Gives a tree to a user.
-fn give(path: &Path, uid: u32, gid: u32) {
-    std::os::unix::fs::lchown(path, Some(uid), Some(gid)).unwrap();
-    if path.symlink_metadata().unwrap().is_dir() {
-        for entry in fs::read_dir(path).unwrap() {
-            give(&entry.unwrap().path(), uid, gid);
-        }
-    }
-}
 
 struct UserBed {
     bed: Bed,

@@ -11,14 +11,18 @@
     reason = "time is measured here; the crate itself knows none"
 )]
 
+#[path = "../tests/common/mod.rs"]
+mod common;
+
 use std::error::Error;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use kiln_frontend::{BuildOptions, FactRequest, Facts, Planning, ResolvedImage, plan};
+use common::plan_on_bases;
+use kiln_frontend::BuildOptions;
 use kiln_grammar::parse;
-use kiln_image::{ImageConfig, OciDigest, Platform};
+use kiln_image::Platform;
 
 /// That of the product.
 #[global_allocator]
@@ -79,24 +83,7 @@ fn time_to_plan(source: &str) -> Result<Duration, Box<dyn Error>> {
     let start = Instant::now();
     let parsed = parse(source);
     let options = BuildOptions::new(Platform::new("linux", "amd64", ""));
-    let mut facts = Facts::new();
-    loop {
-        match plan(&parsed.dockerfile, source, &options, &facts) {
-            Ok(Planning::Done(_plan)) => return Ok(start.elapsed()),
-            Ok(Planning::Need(requests)) => {
-                for FactRequest::ImageConfig { reference, platform, .. } in requests {
-                    let mut config = ImageConfig::default();
-                    config.rootfs.diff_ids.push(OciDigest::of(b""));
-                    let image = ResolvedImage {
-                        manifest: String::new(),
-                        locator: reference.clone(),
-                        reference: reference.clone(),
-                        config,
-                    };
-                    facts.insert(reference, platform, image);
-                }
-            }
-            Err(remarks) => return Err(format!("{:?}", remarks.first()).into()),
-        }
-    }
+    let planned = plan_on_bases(&parsed.dockerfile, source, &options);
+    let took = start.elapsed();
+    planned.map(|_| took).map_err(|remarks| format!("{:?}", remarks.first()).into())
 }

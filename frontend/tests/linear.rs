@@ -9,15 +9,17 @@
     reason = "time is measured here; the crate itself knows none"
 )]
 
+mod common;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use common::plan_on_bases;
 use kiln_frontend::{
-    BuildOptions, Extent, FactRequest, Facts, Plan, Planning, ResolvedImage, SourceText, check,
-    plan, render, syntax_diagnostics,
+    BuildOptions, Extent, Facts, Plan, SourceText, check, render, syntax_diagnostics,
 };
 use kiln_grammar::parse;
-use kiln_image::{ImageConfig, OciDigest, Platform};
+use kiln_image::Platform;
 
 /// What any of the shapes may take of a processor; most take a second.
 const BOUND: Duration = Duration::from_secs(15);
@@ -32,26 +34,8 @@ fn planned(source: &str) -> Result<Plan, String> {
     if !parsed.errors.is_empty() {
         return Err(render(&syntax_diagnostics(&parsed.errors)[0], &text));
     }
-    let mut facts = Facts::new();
-    loop {
-        match plan(&parsed.dockerfile, source, &options, &facts) {
-            Ok(Planning::Done(plan)) => return Ok(*plan),
-            Ok(Planning::Need(requests)) => {
-                for FactRequest::ImageConfig { reference, platform, .. } in requests {
-                    let mut config = ImageConfig::default();
-                    config.rootfs.diff_ids.push(OciDigest::of(b""));
-                    let image = ResolvedImage {
-                        manifest: String::new(),
-                        locator: reference.clone(),
-                        reference: reference.clone(),
-                        config,
-                    };
-                    facts.insert(reference, platform, image);
-                }
-            }
-            Err(remarks) => return Err(render(&remarks[0], &text)),
-        }
-    }
+    plan_on_bases(&parsed.dockerfile, source, &options)
+        .map_err(|remarks| render(&remarks[0], &text))
 }
 
 /// What this thread has had of a processor: other work on the machine does not count.

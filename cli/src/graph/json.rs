@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::view::{Node, View, state_name};
+use super::view::{Node, View};
+use crate::render::state_name;
 
 /// The version of the form.
 const VERSION: u32 = 1;

@@ -2,7 +2,8 @@
 
 use kiln_engine::history::TaskState;
 
-use super::view::{View, state_name};
+use super::view::View;
+use crate::render::state_name;
 
 pub(super) fn render(view: &View) -> String {
     let mut text = String::from("flowchart TD\n");

@@ -174,18 +174,6 @@ fn place(origin: &Origin) -> String {
     if origin.at == 0 { String::new() } else { format!("{}:{}", one_line(&origin.file), origin.at) }
 }
 
-/// What a state is called where programs read it, or style sheets.
-pub(super) const fn state_name(state: TaskState) -> &'static str {
-    match state {
-        TaskState::Waiting => "waiting",
-        TaskState::Running => "running",
-        TaskState::Cached => "cached",
-        TaskState::Done => "done",
-        TaskState::Failed => "error",
-        TaskState::Cancelled => "canceled",
-    }
-}
-
 /// `0.35s`.
 pub(super) fn seconds(duration: Duration) -> String {
     format!("{:.2}s", duration.as_secs_f64())

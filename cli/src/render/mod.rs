@@ -26,6 +26,7 @@ pub use display::{Display, Held, Holder};
 pub use plain::Plain;
 pub use quiet::Quiet;
 pub use rawjson::{RawJson, VERSION, diagnostic_line};
+pub use text::state_name;
 pub use tty::{Terminal, Tty};
 
 use crate::args::ProgressMode;

@@ -1,9 +1,23 @@
-//! Numbers as people read them, and text cut to a terminal's columns.
+//! Numbers and states as people read them, and text cut to a terminal's columns.
 
 use std::time::Duration;
 
+use kiln_engine::history::TaskState;
 use kiln_solver::Unit;
 use unicode_width::UnicodeWidthChar;
+
+/// How a task of a past build stands, as programs and style sheets read it.
+#[must_use]
+pub const fn state_name(state: TaskState) -> &'static str {
+    match state {
+        TaskState::Waiting => "waiting",
+        TaskState::Running => "running",
+        TaskState::Cached => "cached",
+        TaskState::Done => "done",
+        TaskState::Failed => "error",
+        TaskState::Cancelled => "canceled",
+    }
+}
 
 /// A duration with one decimal: `0.3s`, `75.0s`.
 pub(super) fn seconds(duration: Duration) -> String {

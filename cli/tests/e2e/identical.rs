@@ -5,7 +5,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::support::account::Account;
+use kiln_testkit::Account;
+
 use super::support::build::Kiln;
 use super::support::image::Image;
 use super::support::{Work, bases, find, have, is_root, output, tool};

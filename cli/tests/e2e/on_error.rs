@@ -3,12 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use kiln_testkit::Person;
+use kiln_testkit::{Account, Person};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::shell::Running;
-use super::support::account::Account;
 use super::support::build::Kiln;
 use super::support::{Work, bases};
 

@@ -3,9 +3,9 @@
 use std::fs::{self, File, FileTimes, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, lchown};
 
+use kiln_testkit::Account;
 use serde_json::Value;
 
-use super::support::account::Account;
 use super::support::build::{Kiln, Steps};
 use super::support::image::Image;
 use super::support::{Work, bases, is_root};

@@ -5,60 +5,16 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use std::{fs, io::BufRead as _, io::BufReader};
 
+use kiln_testkit::Account;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::bed::{BASE, Bed, Said};
 
-/// An account with subordinate ids that goes with this value.
-struct Account {
-    name: String,
-    uid: u32,
-    gid: u32,
-}
-
-impl Account {
-    fn new() -> Option<Self> {
-        let name = format!("kilnfaults{}", std::process::id());
-        let made = (0..50).any(|_| {
-            let made = Command::new("useradd")
-                .args(["--no-create-home", "--add-subids-for-system", "--system", &name])
-                .output()
-                .is_ok_and(|output| output.status.success());
-            if !made {
-                // Another account is being made at this moment.
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            made
-        });
-        if !made || Command::new("newuidmap").output().is_err() {
-            kiln_testkit::skipped("no useradd, or no newuidmap (Debian: passwd, uidmap)");
-            return None;
-        }
-        let user = nix::unistd::User::from_name(&name).unwrap().unwrap();
-        Some(Self { name, uid: user.uid.as_raw(), gid: user.gid.as_raw() })
-    }
-}
-
-impl Drop for Account {
-    fn drop(&mut self) {
-        let removed = (0..50).any(|_| {
-            let done = Command::new("userdel").arg(&self.name).output();
-            done.is_ok_and(|output| output.status.success()) || {
-                std::thread::sleep(Duration::from_millis(20));
-                false
-            }
-        });
-        if !removed {
-            eprintln!("the account {} stays behind", self.name);
-        }
-    }
-}
-
 #[test]
 fn an_ordinary_user_has_the_same_faults() {
     let Some(bed) = Bed::new() else { return };
-    let Some(account) = Account::new() else { return };
+    let Some(account) = Account::new("faults") else { return };
     let Account { uid, gid, .. } = account;
     for path in ["", "ctx", "store"] {
         std::os::unix::fs::chown(bed.path(path), Some(uid), Some(gid)).unwrap();

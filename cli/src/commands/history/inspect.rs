@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use kiln_cli::render::state_name;
 use kiln_engine::history::{
     BuildState, BuildStatus, PastBuild, PastTask, RecordedError, RecordedFault, TaskState,
 };
 use kiln_frontend::steers;
 
 use super::super::table::{size, table};
-use super::json::task_status;
 
 /// Characters of a step's name that are shown.
 const STEP_MAX: usize = 76;
@@ -107,7 +107,7 @@ fn steps(past: &PastBuild) -> String {
         let record = task.record.as_ref();
         rows.push([
             shortened(&clean(&task.name), STEP_MAX),
-            task_status(task.state).to_uppercase(),
+            state_name(task.state).to_uppercase(),
             task.duration().map(span).unwrap_or_default(),
             record.map(|record| size(record.size_bytes)).unwrap_or_default(),
         ]);

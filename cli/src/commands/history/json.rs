@@ -1,9 +1,8 @@
 //! A past build as JSON: the members of `docker buildx history inspect --format json`, with the steps besides.
 
 use jiff::Timestamp;
-use kiln_engine::history::{
-    BuildState, Extent, How, PastBuild, PastTask, RecordedFault, TaskState,
-};
+use kiln_cli::render::state_name;
+use kiln_engine::history::{BuildState, Extent, How, PastBuild, PastTask, RecordedFault};
 use serde_json::{Map, Value, json};
 
 use super::inspect::status;
@@ -78,7 +77,7 @@ fn step(task: &PastTask) -> Value {
         "Op": origin.map(|origin| origin.op.as_str()),
         "File": origin.map(|origin| origin.file.as_str()),
         "Line": origin.map(|origin| origin.at).filter(|line| *line > 0),
-        "Status": task_status(task.state),
+        "Status": state_name(task.state),
         "StartedUs": task.started.map(micros),
         "DurationUs": task.duration().map(micros),
         "Key": task.key.map(|key| key.to_string()),
@@ -102,18 +101,6 @@ fn fault(fault: &RecordedFault) -> Value {
         "Source": fault.source,
         "Logs": fault.output,
     }))
-}
-
-/// How a task stands, in one word.
-pub(super) const fn task_status(state: TaskState) -> &'static str {
-    match state {
-        TaskState::Waiting => "waiting",
-        TaskState::Running => "running",
-        TaskState::Cached => "cached",
-        TaskState::Done => "done",
-        TaskState::Failed => "error",
-        TaskState::Cancelled => "canceled",
-    }
 }
 
 /// A time, in milliseconds since 1970, as RFC 3339 has it.

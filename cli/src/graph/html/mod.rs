@@ -12,7 +12,8 @@ use std::fmt::Write as _;
 
 use kiln_engine::history::LayerContents;
 
-use super::view::{Node, View, bytes, state_name};
+use super::view::{Node, View, bytes};
+use crate::render::state_name;
 
 /// What is shown of a step besides what [`View`] has.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -1,8 +1,9 @@
 //! The graph as SVG within the page: a box for each step, which leads to what is known of it.
 
 use super::super::layout::{BOX, Layout, Way, lay_out};
-use super::super::view::{Node, View, state_name};
+use super::super::view::{Node, View};
 use super::Page;
+use crate::render::state_name;
 
 /// Characters that a box has room for.
 const BOX_CHARS: usize = 42;

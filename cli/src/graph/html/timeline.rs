@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::view::{Node, View, seconds, state_name};
+use super::super::view::{Node, View, seconds};
 use super::Page;
+use crate::render::state_name;
 
 /// The width of the whole build, in pixels.
 const WIDTH: f64 = 1160.0;

@@ -8,9 +8,9 @@ use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use kiln_testkit::Account;
 use serde_json::Value;
 
-use super::account::Account;
 use super::{Work, output};
 
 /// Calls of `kiln` on one store, with nothing of the caller's environment.

@@ -1,6 +1,5 @@
 //! What the tests share: a place to work in, Kiln on a store of its own, and other programs.
 
-pub(crate) mod account;
 pub(crate) mod bases;
 pub(crate) mod build;
 pub(crate) mod git;
