@@ -23,9 +23,9 @@ mod turns;
 mod upkeep;
 
 pub use build::{
-    Answer, Bases, BuildContext, BuildRequest, Built, BuiltImage, Definition, DockerfileSource,
-    Finished, Parameters, PlanRequest, PlannedBuild, PlannedStep, Question, SandboxLimits,
-    check_only, plan_only,
+    Answer, Bases, BuildContext, BuildRequest, Built, BuiltImage, Conduct, Definition,
+    DockerfileSource, Finished, Parameters, PlanRequest, PlannedBuild, PlannedStep, Question,
+    SandboxLimits, Supplies, check_only, plan_only,
 };
 pub use devices::DeviceSettings;
 pub use engine::{Engine, EngineConfig};

@@ -8,16 +8,14 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use kiln_cli::answers::{self, Told};
-use kiln_cli::args::{
-    self, BuildArgs, CallMethod, Context, OutputSpec, ProgressMode, SecretFrom, SecretInKey,
-};
+use kiln_cli::args::{self, BuildArgs, CallMethod, Context, OutputSpec, ProgressMode, SecretInKey};
 use kiln_cli::exit_code::ExitCode;
 use kiln_cli::render::{Display, diagnostic_line, on_stderr};
 use kiln_cli::why::{self, Detail};
 use kiln_engine::{
-    AfterFailure, BuildContext, BuildRequest, Built, BuiltImage, CacheTransfers, Definition,
-    Destination, DockerfileSource, Engine, EngineError, Explanation, Faulty, Finished, ImageRef,
-    NoCache, Output, Parameters, PlatformSplit, SecretSource,
+    AfterFailure, BuildContext, BuildRequest, Built, BuiltImage, CacheTransfers, Conduct,
+    Definition, Destination, DockerfileSource, Engine, EngineError, Explanation, Faulty, Finished,
+    ImageRef, NoCache, Output, Parameters, PlatformSplit,
 };
 use kiln_solver::Cancel;
 use serde_json::json;
@@ -81,7 +79,7 @@ fn perform(
     let start = Instant::now();
     let display = Display::start(on_stderr(arguments.view.mode()), move || start.elapsed());
     let on_error = &arguments.settings.on_error;
-    request.attendant = attend::attendant(on_error, display.holder(), cancel);
+    request.conduct.attendant = attend::attendant(on_error, display.holder(), cancel);
     let finished = engine.build(request, cancel, &mut |event| display.show(event));
     // A view that cannot be shown, on a closed pipe say, fails no build.
     let _unseen = display.finish();
@@ -155,20 +153,24 @@ pub(super) fn request(arguments: &BuildArgs) -> Result<BuildRequest, Failure> {
             build_args: build_args(&source.build_args),
             labels: source.labels.iter().map(|l| (l.key.clone(), l.value.clone())).collect(),
             no_cache: no_cache(settings),
+            counted_secrets: counted(&settings.secrets),
             run: sandbox::run_options(settings.network, &arguments.sandbox),
             platforms: source.platforms.clone(),
         },
         named_contexts: contexts.map(|c| (c.name.clone(), c.source.clone())).collect(),
-        secrets: settings.secrets.iter().map(|s| (s.id.clone(), secret(s))).collect(),
-        counted_secrets: counted(&settings.secrets),
-        agents: sandbox::agents(&arguments.sandbox.agents)?,
-        limits: sandbox::limits(&arguments.sandbox),
+        supplies: sandbox::supplies(&settings.secrets, &arguments.sandbox)?,
         tags: results.tags.iter().map(|tag| name(tag)).collect::<Result<_, _>>()?,
         outputs: results.outputs.iter().map(output).collect(),
         cache: CacheTransfers {
             from: caches.from.iter().map(|from| from.0.clone()).collect(),
             to: caches.to.iter().map(|to| to.0.clone()).collect(),
         },
+        conduct: conduct(settings, *view),
+    })
+}
+
+fn conduct(settings: &args::Settings, view: args::View) -> Conduct {
+    Conduct {
         pull: settings.pull,
         jobs: settings.jobs.unwrap_or_else(processors),
         after_failure: match settings.keep_going {
@@ -178,7 +180,7 @@ pub(super) fn request(arguments: &BuildArgs) -> Result<BuildRequest, Failure> {
         explain: view.explain,
         require_cached: settings.require_cached,
         attendant: None,
-    })
+    }
 }
 
 /// Values without a text are those of the environment; a variable that is not set gives none.
@@ -202,17 +204,6 @@ fn no_cache(settings: &args::Settings) -> NoCache {
 fn counted(secrets: &[args::SecretSpec]) -> BTreeSet<String> {
     let counted = secrets.iter().filter(|spec| spec.in_key == SecretInKey::Digest);
     counted.map(|spec| spec.id.clone()).collect()
-}
-
-pub(super) fn secret(spec: &args::SecretSpec) -> SecretSource {
-    match &spec.from {
-        SecretFrom::File(path) => SecretSource::File(path.clone()),
-        SecretFrom::Env(name) => SecretSource::Env(name.clone()),
-        SecretFrom::SameName if std::env::var_os(&spec.id).is_some() => {
-            SecretSource::Env(spec.id.clone())
-        }
-        SecretFrom::SameName => SecretSource::File(PathBuf::from(&spec.id)),
-    }
 }
 
 fn name(tag: &str) -> Result<ImageRef, Failure> {

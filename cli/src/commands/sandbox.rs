@@ -5,9 +5,10 @@ use std::fs;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
-use kiln_cli::args::{AgentSpec, Allowance, Network, Sandbox};
+use kiln_cli::args::{AgentSpec, Allowance, Network, Sandbox, SecretFrom, SecretSpec};
 use kiln_engine::{
     EngineError, Entitlement, NetworkMode, Resource, ResourceLimit, RunOptions, SandboxLimits,
+    SecretSource, Supplies,
 };
 
 /// The variable that names the caller's agent.
@@ -42,8 +43,27 @@ fn entitlement(allowance: &Allowance) -> Entitlement {
     }
 }
 
-/// The agents' sockets. They are looked at now: a build that lacks one is not to fail half-way.
-pub(super) fn agents(specs: &[AgentSpec]) -> Result<BTreeMap<String, PathBuf>, EngineError> {
+/// What commands are given. Agents are looked at now: a build that lacks one is not to fail half-way.
+pub(super) fn supplies(secrets: &[SecretSpec], sandbox: &Sandbox) -> Result<Supplies, EngineError> {
+    Ok(Supplies {
+        secrets: secrets.iter().map(|spec| (spec.id.clone(), secret(spec))).collect(),
+        agents: agents(&sandbox.agents)?,
+        limits: limits(sandbox),
+    })
+}
+
+fn secret(spec: &SecretSpec) -> SecretSource {
+    match &spec.from {
+        SecretFrom::File(path) => SecretSource::File(path.clone()),
+        SecretFrom::Env(name) => SecretSource::Env(name.clone()),
+        SecretFrom::SameName if std::env::var_os(&spec.id).is_some() => {
+            SecretSource::Env(spec.id.clone())
+        }
+        SecretFrom::SameName => SecretSource::File(PathBuf::from(&spec.id)),
+    }
+}
+
+fn agents(specs: &[AgentSpec]) -> Result<BTreeMap<String, PathBuf>, EngineError> {
     specs.iter().map(|spec| Ok((spec.id.clone(), agent(spec)?))).collect()
 }
 
@@ -71,8 +91,7 @@ fn no_socket(path: &Path) -> String {
     )
 }
 
-/// What every step may use up.
-pub(super) fn limits(sandbox: &Sandbox) -> SandboxLimits {
+fn limits(sandbox: &Sandbox) -> SandboxLimits {
     let limit = |limit: &kiln_cli::args::Ulimit| {
         let resource = resource(limit.resource)?;
         Some(ResourceLimit { resource, soft: limit.soft, hard: limit.hard })

@@ -5,7 +5,6 @@ use kiln_cli::exit_code::ExitCode;
 use kiln_engine::history::PastBuild;
 use kiln_engine::{Exit, Moment, ShellRequest};
 
-use super::build::secret;
 use super::report::note;
 use super::{Failure, Place, sandbox, signals, terminal};
 
@@ -56,9 +55,7 @@ fn request(arguments: &ShellArgs) -> Result<ShellRequest, Failure> {
         command: arguments.command(),
         env,
         moment,
-        secrets: arguments.secrets.iter().map(|s| (s.id.clone(), secret(s))).collect(),
-        agents: sandbox::agents(&arguments.sandbox.agents)?,
-        limits: sandbox::limits(&arguments.sandbox),
+        supplies: sandbox::supplies(&arguments.secrets, &arguments.sandbox)?,
         allowed: sandbox::run_options(Network::Default, &arguments.sandbox),
     })
 }

@@ -18,7 +18,7 @@ impl Build<'_> {
     /// Keeps what the steps that missed were made of, once all that will run has run. Answers why each step ran
     /// or did not, if that is asked for.
     pub(super) fn account(&self, runner: &Runner<'_>) -> Option<Explanation> {
-        let counts = |id: &str| self.request.counted_secrets.contains(id);
+        let counts = |id: &str| self.request.parameters.counted_secrets.contains(id);
         let source = |op: OpId| self.joined.source(op);
         let setting = Setting {
             store: &self.engine.store,
@@ -29,9 +29,9 @@ impl Build<'_> {
             counts: &counts,
         };
         let accounts = Accounts::of(runner, &setting);
-        let asked = self.request.explain || self.request.require_cached;
+        let asked = self.request.conduct.explain || self.request.conduct.require_cached;
         let explanation = asked.then(|| self.explain(runner, &accounts));
-        if !self.request.require_cached {
+        if !self.request.conduct.require_cached {
             let rows: Vec<_> = accounts.rows.into_values().collect();
             if let Err(error) = self.engine.store.put_accounts(&rows, &accounts.listings) {
                 // Less of a later build can be explained, and nothing is wrong.

@@ -58,7 +58,8 @@ impl Engine {
             // Whoever starts the build names the repository: their agent may be asked.
             let agent = std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from);
             let fresh = request.parameters.no_cache == NoCache::Everything;
-            let access = Access { secrets: &request.secrets, report, cancel, agent, fresh };
+            let access =
+                Access { secrets: &request.supplies.secrets, report, cancel, agent, fresh };
             self.fetch_git(&source, &access)
         })?;
         let value = Value::of(Snapshot { layers: vec![fetched.layer] });
@@ -122,7 +123,7 @@ impl Engine {
         let files =
             graph.add(unpacked_context(), vec![scratch, file], named("unpack build context"));
         let graph = graph.finish();
-        let (targets, limits) = ([file, files], Limits { jobs: request.jobs });
+        let (targets, limits) = ([file, files], Limits { jobs: request.conduct.jobs });
         let wanted = Request {
             graph: &graph,
             targets: &targets,

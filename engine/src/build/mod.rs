@@ -35,7 +35,8 @@ pub use built::{Built, BuiltImage, Finished};
 pub use graph::{PlannedBuild, PlannedStep};
 pub use plan::{Bases, PlanRequest, check_only, plan_only};
 pub use request::{
-    BuildContext, BuildRequest, Definition, DockerfileSource, Parameters, SandboxLimits,
+    BuildContext, BuildRequest, Conduct, Definition, DockerfileSource, Parameters, SandboxLimits,
+    Supplies,
 };
 
 use self::contexts::Contexts;
@@ -148,7 +149,7 @@ impl Engine {
         let works =
             wanted.iter().map(|FactRequest::ImageConfig { reference, platform, .. }| {
                 let work = move |_: &dyn Report| -> Result<ResolvedImage, EngineError> {
-                    self.find_image(reference, platform, request.pull)
+                    self.find_image(reference, platform, request.conduct.pull)
                 };
                 let prefix = match request.step_names() {
                     StepNames::Plain => String::new(),
@@ -156,7 +157,7 @@ impl Engine {
                 };
                 (format!("[{prefix}internal] load metadata for {reference}"), work)
             });
-        narrator.perform_all(request.jobs, works.collect())
+        narrator.perform_all(request.conduct.jobs, works.collect())
     }
 }
 
@@ -336,12 +337,12 @@ impl Build<'_> {
         let runner = Runner::new(self.engine, graph, values, self.request, transfer)
             .noting_in(&keeper.ledger)
             .placing(&place);
-        let limits = Limits { jobs: self.request.jobs };
+        let limits = Limits { jobs: self.request.conduct.jobs };
         let expected = expected::durations(graph, records)?;
         // Every step that is not cached is named, not only the first that is met.
-        let after_failure = match self.request.require_cached {
+        let after_failure = match self.request.conduct.require_cached {
             true => AfterFailure::KeepGoing,
-            false => self.request.after_failure,
+            false => self.request.conduct.after_failure,
         };
         let wanted = Request { graph, targets, limits, expected: &expected, after_failure };
         let shared = transfer.map(|transfer| SharedRecords { disk: records, transfer });
@@ -358,7 +359,7 @@ impl Build<'_> {
         let explanation = self.account(&runner);
         if let Err(EngineError::WouldRun(why)) = &mut solved {
             **why = explanation.unwrap_or_default();
-        } else if self.request.explain {
+        } else if self.request.conduct.explain {
             keeper.explanation.replace(explanation);
         }
         solved

@@ -26,20 +26,32 @@ pub struct BuildRequest {
     pub parameters: Parameters,
     /// `--build-context`: names with directories, `docker-image://…`, `oci-layout://…` or addresses.
     pub named_contexts: BTreeMap<String, String>,
-    /// Secrets by id.
-    pub secrets: BTreeMap<String, SecretSource>,
-    /// The secrets whose values are part of cache keys, by id.
-    pub counted_secrets: BTreeSet<String>,
-    /// Sockets of ssh agents by id.
-    pub agents: BTreeMap<String, PathBuf>,
-    /// What every command may use up.
-    pub limits: SandboxLimits,
+    /// What its commands are given.
+    pub supplies: Supplies,
     /// Names for the image.
     pub tags: Vec<ImageRef>,
     /// Where the result goes besides the store.
     pub outputs: Vec<Output>,
     /// The caches that it reads and writes besides the store.
     pub cache: CacheTransfers,
+    /// How it goes about it.
+    pub conduct: Conduct,
+}
+
+/// What commands are given besides their inputs; no part of any cache key by itself.
+#[derive(Debug, Clone, Default)]
+pub struct Supplies {
+    /// Secrets by id.
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// Sockets of ssh agents by id.
+    pub agents: BTreeMap<String, PathBuf>,
+    /// What every command may use up.
+    pub limits: SandboxLimits,
+}
+
+/// How a build goes about its work, whatever that is.
+#[derive(Debug, Clone)]
+pub struct Conduct {
     /// Whether names of images are resolved at the registry even when the store knows them.
     pub pull: bool,
     /// How many steps run at the same time.
@@ -111,6 +123,8 @@ pub struct Parameters {
     pub labels: Vec<(String, String)>,
     /// Whose recorded results are passed over.
     pub no_cache: NoCache,
+    /// The secrets whose values are part of cache keys, by id.
+    pub counted_secrets: BTreeSet<String>,
     /// What every `RUN` finds around it, and how far it may reach.
     pub run: RunOptions,
     /// The platforms of the image; none for this machine's.

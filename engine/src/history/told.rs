@@ -65,17 +65,17 @@ pub(super) fn asked(request: &BuildRequest) -> Asked {
             .collect(),
         tags: request.tags.iter().map(ToString::to_string).collect(),
         outputs: request.outputs.iter().map(|output| form(output).to_owned()).collect(),
-        secrets: request.secrets.keys().cloned().collect(),
-        agents: request.agents.keys().cloned().collect(),
+        secrets: request.supplies.secrets.keys().cloned().collect(),
+        agents: request.supplies.agents.keys().cloned().collect(),
         how: How {
             no_cache_filter: match &parameters.no_cache {
                 NoCache::Stages(stages) => stages.clone(),
                 NoCache::Nothing | NoCache::Everything => Vec::new(),
             },
             no_cache: parameters.no_cache == NoCache::Everything,
-            pull: request.pull,
-            jobs: request.jobs.get(),
-            require_cached: request.require_cached,
+            pull: request.conduct.pull,
+            jobs: request.conduct.jobs.get(),
+            require_cached: request.conduct.require_cached,
         },
     }
 }

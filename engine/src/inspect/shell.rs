@@ -1,8 +1,5 @@
 //! A shell, or another command, with the filesystem before or after a step.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
 use kiln_cache::Snapshot;
 use kiln_executor::{Attachment, Exit, Input};
 use kiln_frontend::{Entitlement, RunOptions};
@@ -10,10 +7,9 @@ use kiln_ir::{NetworkMode, SecurityMode};
 use kiln_solver::Cancel;
 
 use super::Moment;
-use crate::build::SandboxLimits;
+use crate::build::Supplies;
 use crate::history::{PastBuild, Recipe};
 use crate::runner::{Surroundings, Value};
-use crate::secrets::SecretSource;
 use crate::{Engine, EngineError};
 
 /// What to run, and what it finds around it.
@@ -25,12 +21,8 @@ pub struct ShellRequest {
     pub env: Vec<(String, String)>,
     /// Before or after the step; nothing for after it, or before a step that did not end well.
     pub moment: Option<Moment>,
-    /// Secrets by id. Those that the step mounts and that are not given are not there.
-    pub secrets: BTreeMap<String, SecretSource>,
-    /// Sockets of ssh agents by id; as for secrets.
-    pub agents: BTreeMap<String, PathBuf>,
-    /// What the command may use up.
-    pub limits: SandboxLimits,
+    /// What the command is given. Secrets and agents that the step mounts and that are not here are not there.
+    pub supplies: Supplies,
     /// What a step has beyond its sandbox is there only where it is allowed: the record of a build may be a
     /// stranger's.
     pub allowed: RunOptions,
@@ -85,9 +77,7 @@ impl Engine {
         op.devices.clear();
         let surroundings = Surroundings {
             engine: self,
-            secrets: &request.secrets,
-            agents: &request.agents,
-            limits: &request.limits,
+            supplies: &request.supplies,
             run: &request.allowed,
             transfer: None,
         };

@@ -20,10 +20,9 @@ use kiln_solver::{Cancel, Report, Stream};
 
 use super::agent::{AgentRelay, SocketMeta};
 use super::{Runner, Value};
-use crate::build::SandboxLimits;
+use crate::build::Supplies;
 use crate::devices::{self, DeviceEdits};
 use crate::inspect::{FailedCommand, FailedSandbox};
-use crate::secrets::SecretSource;
 use crate::transfer::Transfer;
 use crate::{Engine, EngineError};
 
@@ -110,7 +109,7 @@ impl Runner<'_> {
 
     /// Has whoever wants to look into a command that failed.
     fn attend(&self, vertex: &Vertex, error: &EngineError, sandbox: FailedSandbox<'_>) {
-        let Some(attendant) = &self.request.attendant else { return };
+        let Some(attendant) = &self.request.conduct.attendant else { return };
         let place = (self.place)(vertex);
         let failed = FailedCommand { name: &vertex.meta.name, place: place.as_ref(), error };
         attendant.attend(&failed, sandbox);
@@ -120,9 +119,7 @@ impl Runner<'_> {
         let request = self.request;
         Surroundings {
             engine: self.engine,
-            secrets: &request.secrets,
-            agents: &request.agents,
-            limits: &request.limits,
+            supplies: &request.supplies,
             run: &request.parameters.run,
             transfer: self.transfer,
         }
@@ -133,9 +130,7 @@ impl Runner<'_> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Surroundings<'a> {
     pub(crate) engine: &'a Engine,
-    pub(crate) secrets: &'a BTreeMap<String, SecretSource>,
-    pub(crate) agents: &'a BTreeMap<String, PathBuf>,
-    pub(crate) limits: &'a SandboxLimits,
+    pub(crate) supplies: &'a Supplies,
     pub(crate) run: &'a RunOptions,
     /// Caches of other machines that the build reads.
     pub(crate) transfer: Option<&'a Transfer<'a>>,
@@ -189,9 +184,9 @@ impl Surroundings<'_> {
                 SecurityMode::Insecure => Security::Insecure,
             },
             mounts: prepared.mounts.clone(),
-            limits: self.limits.resources.clone(),
+            limits: self.supplies.limits.resources.clone(),
             extra_hosts: op.extra_hosts.clone(),
-            shm_size_bytes: self.limits.shm_size_bytes,
+            shm_size_bytes: self.supplies.limits.shm_size_bytes,
         }
     }
 
@@ -305,7 +300,7 @@ impl Surroundings<'_> {
 
     /// The socket of an agent; nothing when it was not given and need not be.
     fn agent(&self, id: &str, required: bool) -> Result<Option<&Path>, EngineError> {
-        let given = self.agents.get(id).map(PathBuf::as_path);
+        let given = self.supplies.agents.get(id).map(PathBuf::as_path);
         if given.is_none() && required {
             let detail = format!("the build was not given it; add `--ssh {id}`");
             return Err(EngineError::Agent { id: id.to_owned(), detail });
@@ -320,7 +315,7 @@ impl Surroundings<'_> {
         required: bool,
         env: &mut Vec<(String, String)>,
     ) -> Result<Option<MountSource>, EngineError> {
-        let Some(source) = self.secrets.get(id) else {
+        let Some(source) = self.supplies.secrets.get(id) else {
             if !required {
                 return Ok(None);
             }

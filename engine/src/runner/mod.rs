@@ -146,8 +146,8 @@ impl<'e> Runner<'e> {
     ) -> Access<'a> {
         let fresh = vertex.meta.ignore_cache;
         // As in buildx, ssh takes what `--ssh default` gave.
-        let agent = self.request.agents.get("default").cloned();
-        Access { secrets: &self.request.secrets, report, cancel, agent, fresh }
+        let agent = self.request.supplies.agents.get("default").cloned();
+        Access { secrets: &self.request.supplies.secrets, report, cancel, agent, fresh }
     }
 
     fn record(
@@ -176,7 +176,7 @@ impl kiln_solver::Runner for Runner<'_> {
     type Error = EngineError;
 
     fn input_digests(&self, vertex: &Vertex, inputs: &[Value]) -> Result<Vec<Digest>, EngineError> {
-        let reads = reads(vertex, &|id| self.request.counted_secrets.contains(id));
+        let reads = reads(vertex, &|id| self.request.parameters.counted_secrets.contains(id));
         reads.iter().map(|read| self.read_digest(read, inputs)).collect()
     }
 
@@ -208,7 +208,7 @@ impl kiln_solver::Runner for Runner<'_> {
         // What comes from no instruction, such as an archive for a context, is no step of the Dockerfile's.
         let is_step = lookup.vertex.meta.origin.is_some();
         let runs = is_step && matches!(lookup.vertex.op, Op::Exec(_) | Op::File(_));
-        if self.request.require_cached && runs && lookup.found != Found::Result {
+        if self.request.conduct.require_cached && runs && lookup.found != Found::Result {
             return Err(EngineError::NotCached);
         }
         Ok(())

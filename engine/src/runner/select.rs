@@ -53,7 +53,9 @@ impl Runner<'_> {
 
     /// A digest of a secret's value, under the key of the store.
     fn sealed_secret(&self, id: &str) -> Result<Digest, EngineError> {
-        let Some(source) = self.request.secrets.get(id) else { return Ok(Digest::of(b"")) };
+        let Some(source) = self.request.supplies.secrets.get(id) else {
+            return Ok(Digest::of(b""));
+        };
         let value = source.read(id)?;
         Ok(self.engine.store.seal()?.digest(&format!("secret {id}"), &value.0))
     }

@@ -82,7 +82,7 @@ impl Engine {
             };
             (format!("importing cache manifest from {place}"), work)
         });
-        let found = narrator.perform_all(request.jobs, works.collect());
+        let found = narrator.perform_all(request.conduct.jobs, works.collect());
         let mut transfer = Transfer {
             engine: self,
             cancel: cancel.clone(),
