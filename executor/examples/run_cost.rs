@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(writeln!(std::io::stdout(), "{}", total.as_nanos())?);
     }
     let facts = HostFacts::gather()?;
-    let without_filter = HostFacts { filter: None, ..facts.clone() };
+    let without_filter = HostFacts { has_filters: false, ..facts.clone() };
     let sandboxes = Sandboxes::new("/proc/self/exe".into(), facts);
     let unfiltered = Sandboxes::new("/proc/self/exe".into(), without_filter);
     let scratch = base.join("scratch");

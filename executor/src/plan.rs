@@ -204,7 +204,10 @@ fn start_command(spec: &RunSpec, facts: &HostFacts, steps: &mut Vec<Step>) {
     };
     steps.extend([Step::EnterDirectory { path: cwd.as_str().to_owned() }, Step::NewKeyring]);
     // Whoever may gain privileges must be privileged to install a filter.
-    if let (Security::Sandbox, Some(filter)) = (spec.security, &facts.filter) {
+    if spec.security == Security::Sandbox
+        && facts.has_filters
+        && let Some(filter) = Filter::default_of_docker()
+    {
         steps.push(Step::FilterSystemCalls { filter: filter.clone() });
     }
     steps.extend([
