@@ -35,8 +35,8 @@ use stat_cache::{Known, KnownFile};
 
 /// How often a file that changes under the reader is read again.
 const ATTEMPTS: usize = 3;
-/// Directories are cut in pieces of this many names for the threads.
-const NAMES_PER_TASK: usize = 64;
+/// Directories of more names than this are cut in pieces of as many for the threads.
+const NAMES_PER_TASK: usize = 256;
 
 /// A directory of this machine that files are copied from.
 #[derive(Debug)]
@@ -141,7 +141,8 @@ impl LocalTree {
             node,
             meta: Meta { mode: key.mode & 0o7777, uid: 0, gid: 0, xattrs: known.xattrs },
             mtime: key.mtime,
-            link: many_names.then_some(LinkId::Inode { device: key.device, inode: key.inode }),
+            link: many_names
+                .then(|| Box::new(LinkId::Inode { device: key.device, inode: key.inode })),
             // Smaller ones are hashed again in no time.
             settled: (is_settled && key.size_bytes >= KERNEL_COPY_MIN_BYTES).then(|| Box::new(key)),
         }))
@@ -216,19 +217,19 @@ impl SourceTree for LocalTree {
         let fd = self.open_dir(dir)?;
         let names = Names::read(&fd).map_err(self.failed("read the directory", dir))?;
         let known = self.cache.listed(dir, &names);
+        let load = |(index, asked): (usize, T)| {
+            let (name, known) = (names.name(index), known[index].as_ref());
+            let found = self.load(&At { fd: &fd, parent: dir, name, known });
+            found.map(|found| found.map(|found| (asked, found))).transpose()
+        };
         let wanted = names.iter().enumerate();
-        let wanted: Vec<(usize, T)> =
-            wanted.filter_map(|(index, (name, kind))| Some((index, want(name, kind)?))).collect();
-        let loaded: Result<Vec<Option<(T, Found)>>, SelectError> = wanted
-            .into_par_iter()
-            .with_min_len(NAMES_PER_TASK)
-            .map(|(index, asked)| {
-                let (name, known) = (names.name(index), known[index].as_ref());
-                let found = self.load(&At { fd: &fd, parent: dir, name, known })?;
-                Ok(found.map(|found| (asked, found)))
-            })
-            .collect();
-        Ok(loaded?.into_iter().flatten().collect())
+        let wanted = wanted.filter_map(|(index, (name, kind))| Some((index, want(name, kind)?)));
+        if names.len() <= NAMES_PER_TASK {
+            // Other threads have directories of their own.
+            return wanted.filter_map(load).collect();
+        }
+        let wanted: Vec<(usize, T)> = wanted.collect();
+        wanted.into_par_iter().with_min_len(NAMES_PER_TASK).filter_map(load).collect()
     }
 
     fn open(&self, path: &[u8]) -> Result<File, SelectError> {

@@ -170,16 +170,12 @@ impl LayerStore {
 
     fn stage_for(&self, making: Making) -> Result<Staging, CacheError> {
         loop {
-            if let Some(staging) = Staging::create(self.unused_path(), making, &self.0.sweeper)? {
+            let number = self.0.next_staging.fetch_add(1, Ordering::Relaxed);
+            let path = self.0.staging.join(format!("{}-{number}", std::process::id()));
+            if let Some(staging) = Staging::create(path, making, &self.0.sweeper)? {
                 return Ok(staging);
             }
         }
-    }
-
-    /// Where nothing of this process stands.
-    fn unused_path(&self) -> PathBuf {
-        let number = self.0.next_staging.fetch_add(1, Ordering::Relaxed);
-        self.0.staging.join(format!("{}-{number}", std::process::id()))
     }
 
     /// What files that this process makes here are like before anything is set.
@@ -187,9 +183,9 @@ impl LayerStore {
         if let Some(creator) = self.0.creator.get() {
             return Ok(*creator);
         }
-        let probe = self.unused_path();
+        let staging = self.stage_for(Making::Writer)?;
+        let probe = staging.upper().join("probe");
         let creator = Creator::probe(&probe).map_err(CacheError::io("create", &probe))?;
-        remove_tree(&probe)?;
         Ok(*self.0.creator.get_or_init(|| creator))
     }
 
@@ -266,9 +262,9 @@ impl LayerStore {
     }
 
     fn replace_damaged(&self, staging: &mut Staging, digest: &Digest) -> Result<(), CacheError> {
-        let (name, damaged) = (self.dir(digest), self.unused_path());
-        fs::rename(&name, &damaged).map_err(CacheError::io("move the damaged layer", &name))?;
-        self.0.sweeper.remove(damaged);
+        let (name, aside) = (self.dir(digest), self.stage_for(Making::Writer)?);
+        fs::rename(&name, aside.upper())
+            .map_err(CacheError::io("move the damaged layer", &name))?;
         fs::rename(staging.layer(), &name).map_err(CacheError::io("name the layer", &name))?;
         staging.renamed();
         Ok(())

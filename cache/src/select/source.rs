@@ -89,7 +89,7 @@ pub struct Found {
     /// When its content last changed.
     pub mtime: Mtime,
     /// For a file that may have further names: equal for all names of one file, and only for them.
-    pub link: Option<LinkId>,
+    pub link: Option<Box<LinkId>>,
     /// For a large file in a tree that can change: the stat it had when it was read, if any later change
     /// would show in that.
     pub settled: Option<Box<StatKey>>,
@@ -159,11 +159,11 @@ fn from_view(found: &crate::view::Found<'_>) -> Found {
     let (node, link) = match (&entry.node, found.content()) {
         (Node::Hardlink { to }, Some((digest, size_bytes))) => {
             let link = LinkId::Layered { layer: found.layer, path: to.clone() };
-            (Node::File { digest, size_bytes }, Some(link))
+            (Node::File { digest, size_bytes }, Some(Box::new(link)))
         }
         (Node::File { .. }, _) => {
             let link = LinkId::Layered { layer: found.layer, path: entry.path.clone() };
-            (entry.node.clone(), Some(link))
+            (entry.node.clone(), Some(Box::new(link)))
         }
         // What else lower layers hide or keep is settled in the view: only its content counts here.
         (Node::Dir { .. }, _) => (Node::Dir { opaque: false }, None),

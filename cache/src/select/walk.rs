@@ -36,10 +36,19 @@ struct Place {
     exclude: Verdict,
 }
 
+/// A child of a walked directory that is looked at.
+struct Wanted {
+    path: Vec<u8>,
+    /// Whether it is selected for its own sake.
+    taken: bool,
+    /// For a directory: what to walk it with.
+    place: Option<Box<Place>>,
+}
+
 /// One child of a walked directory.
 struct Child {
     selected: Selected,
-    link: Option<LinkId>,
+    link: Option<Box<LinkId>>,
     /// For a directory: what to walk it with.
     place: Option<Box<Place>>,
     /// For a directory: its index among the walked ones.
@@ -60,14 +69,9 @@ impl Place {
 }
 
 impl Child {
-    fn new(place: Place, found: Found, taken: bool) -> Self {
+    fn new(wanted: Wanted, found: Found, root_bytes: usize) -> Self {
+        let Wanted { path, taken, place } = wanted;
         let Found { node, meta, mtime, link, settled } = found;
-        let root_bytes = place.root_bytes;
-        let (path, place) = if matches!(node, Node::Dir { .. }) {
-            (place.path.clone(), Some(Box::new(place)))
-        } else {
-            (place.path, None)
-        };
         let selected = Selected { path, root_bytes, node, meta, mtime, settled };
         Self { selected, link, place, walked_as: None, taken }
     }
@@ -97,7 +101,8 @@ impl<T: SourceTree> Walk<'_, T> {
         }
         let gone = || SelectError::Changed { path: super::shown(&matched.path) };
         let found = self.tree.entry(&matched.path)?.ok_or_else(gone)?;
-        Ok(Some(RootContent::Single(Child::new(place, found, true).selected)))
+        let wanted = Wanted { path: place.path, taken: true, place: None };
+        Ok(Some(RootContent::Single(Child::new(wanted, found, place.root_bytes).selected)))
     }
 
     fn directory(&self, root: Place) -> Result<Vec<Selected>, SelectError> {
@@ -123,14 +128,28 @@ impl<T: SourceTree> Walk<'_, T> {
 
     fn list(&self, dir: &Place) -> Result<Vec<Child>, SelectError> {
         let found = self.tree.list(&dir.path, &mut |name, kind| {
-            Some(self.child(dir, name)).filter(|place| self.wants(place, kind))
+            let place = self.child(dir, name);
+            self.wants(&place, kind).then(|| self.wanted(place, kind))
         })?;
-        let taken = found.into_iter().filter(|(_, found)| found.node != Node::Socket);
-        let children = taken.map(|(place, found)| {
-            let taken = self.takes(&place);
-            Child::new(place, found, taken)
-        });
-        Ok(children.collect())
+        let mut children = Vec::with_capacity(found.len());
+        for (wanted, found) in found {
+            if matches!(found.node, Node::Dir { .. }) != wanted.place.is_some() {
+                return Err(SelectError::Changed { path: super::shown(&wanted.path) });
+            }
+            if found.node != Node::Socket {
+                children.push(Child::new(wanted, found, dir.root_bytes));
+            }
+        }
+        Ok(children)
+    }
+
+    fn wanted(&self, place: Place, kind: Kind) -> Wanted {
+        let taken = self.takes(&place);
+        if kind == Kind::Dir {
+            Wanted { path: place.path.clone(), taken, place: Some(Box::new(place)) }
+        } else {
+            Wanted { path: place.path, taken, place: None }
+        }
     }
 
     fn child(&self, dir: &Place, name: &[u8]) -> Place {
@@ -185,7 +204,7 @@ fn in_order(mut walked: Vec<Vec<Child>>) -> Vec<Selected> {
         }
     }
     let mut ordered = Vec::with_capacity(walked.iter().map(Vec::len).sum());
-    let mut files: HashMap<LinkId, Vec<u8>> = HashMap::new();
+    let mut files: HashMap<Box<LinkId>, Vec<u8>> = HashMap::new();
     let mut lists: Vec<std::vec::IntoIter<Child>> = Vec::new();
     lists.extend(walked.first_mut().map(|first| std::mem::take(first).into_iter()));
     while let Some(list) = lists.last_mut() {
@@ -207,7 +226,11 @@ fn in_order(mut walked: Vec<Vec<Child>>) -> Vec<Selected> {
 }
 
 /// The first name of a file seen before under another.
-fn other_name(files: &mut HashMap<LinkId, Vec<u8>>, link: LinkId, dest: &[u8]) -> Option<Vec<u8>> {
+fn other_name(
+    files: &mut HashMap<Box<LinkId>, Vec<u8>>,
+    link: Box<LinkId>,
+    dest: &[u8],
+) -> Option<Vec<u8>> {
     match files.get(&link) {
         Some(first) => Some(first.clone()),
         None => {
