@@ -6,9 +6,10 @@
 use std::path::Path;
 
 use kiln_cache::check::{Checked, Repair, check};
-use kiln_cache::gc::{Collected, Limits, Usage, Wanted};
+use kiln_cache::gc::{Collected, Limits, Sum, Usage, Wanted};
 use kiln_cache::{BuildLimits, Store};
 
+use crate::history::check_builds;
 use crate::settings::{Amount, GcSettings};
 use crate::{Engine, EngineError};
 
@@ -19,6 +20,14 @@ impl Engine {
     /// When the store cannot be read.
     pub fn usage(&self) -> Result<Usage, EngineError> {
         Ok(self.store.usage()?)
+    }
+
+    /// What the records of builds take on the disk; what is over the history's own limits can be reclaimed.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn history_usage(&self) -> Result<Sum, EngineError> {
+        Ok(self.store.builds_sum(&self.build_limits()?)?)
     }
 
     /// Takes away what is worth least; builds beside it lose nothing that they use. Of the history only what
@@ -45,7 +54,12 @@ impl Engine {
     /// # Errors
     /// When the store cannot be read, or not be repaired.
     pub fn check_store(root: &Path, repair: Repair) -> Result<Checked, EngineError> {
-        Ok(check(root, repair)?)
+        let (store, mut checked) = check(root, repair)?;
+        if let Some(store) = store {
+            check_builds(&store, repair, &mut checked)?;
+            store.close()?;
+        }
+        Ok(checked)
     }
 
     /// Takes a name from an image, or all names from one that is meant by its digest or id; answers

@@ -19,6 +19,7 @@ use std::time::Duration;
 use rusqlite::types::Type;
 use rusqlite::{Row, Transaction, params};
 
+use super::gc::{Sum, allocated_bytes};
 use super::lock::{Sharing, attempt};
 use super::recover::names;
 use super::{DiskStore, Store, now_ms, signed, unsigned};
@@ -193,6 +194,52 @@ impl Store {
         self.delete_builds(&gone)
     }
 
+    /// Lists a build as one that ended, whatever the limits are.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn put_build(&self, id: &str, row: &BuildRow) -> Result<(), CacheError> {
+        self.db.write("note a build", |transaction| insert(transaction, id, row))
+    }
+
+    /// Cuts the file of a build that does not run after as many bytes, and takes it for one that was killed: its end
+    /// is not there.
+    ///
+    /// # Errors
+    /// When the database or the disk refuses.
+    pub fn cut_build(&self, id: &str, length_bytes: u64) -> Result<(), CacheError> {
+        self.db.write("remove a build", |transaction| {
+            transaction.execute("DELETE FROM builds WHERE id = ?1", [id])
+        })?;
+        let path = self.build_path(id);
+        let opened = OpenOptions::new().write(true).open(&path);
+        opened.and_then(|file| file.set_len(length_bytes)).map_err(CacheError::io("cut", &path))
+    }
+
+    /// What is kept of builds, and what of it is over the limits.
+    ///
+    /// # Errors
+    /// When the database or the directory cannot be read.
+    pub fn builds_sum(&self, limits: &BuildLimits) -> Result<Sum, CacheError> {
+        let now = now_ms();
+        let mut beyond: Vec<String> =
+            self.db.read("look at the limits of builds", |connection| {
+                let mut beyond = connection.prepare(BEYOND)?;
+                let ids = beyond.query_map(beyond_params(limits, now), |row| row.get(0))?;
+                ids.collect()
+            })?;
+        beyond.extend(self.killed_beyond(limits, now)?);
+        let mut sum = Sum::default();
+        for ListedBuild { id, state } in self.builds()? {
+            let size_bytes = allocated_bytes(&self.builds_dir().join(&id));
+            sum.count += 1;
+            sum.active += usize::from(state == BuildState::Running);
+            sum.size_bytes += size_bytes;
+            sum.reclaimable_bytes += if beyond.contains(&id) { size_bytes } else { 0 };
+        }
+        Ok(sum)
+    }
+
     /// All builds that something is kept of, the latest first.
     ///
     /// # Errors
@@ -261,17 +308,22 @@ impl Store {
     /// # Errors
     /// When the database or the disk refuses.
     pub fn trim_builds(&self, limits: &BuildLimits) -> Result<(), CacheError> {
-        let oldest = oldest_ms(limits, now_ms());
+        let now = now_ms();
         let gone = self.db.write("remove builds over the limits", |transaction| {
-            delete_beyond(transaction, limits, now_ms())
+            delete_beyond(transaction, limits, now)
         })?;
         self.delete_builds(&gone)?;
-        let old = time_digits(oldest);
+        self.delete_builds(&self.killed_beyond(limits, now)?)
+    }
+
+    /// The builds that were killed and are over the limits.
+    fn killed_beyond(&self, limits: &BuildLimits, now: i64) -> Result<Vec<String>, CacheError> {
+        let old = time_digits(oldest_ms(limits, now));
         let killed = self.builds()?.into_iter().filter(|build| build.state == BuildState::Killed);
         let beyond = killed.enumerate().filter(|(place, build)| {
             build.id[..TIME_DIGITS] < *old || *place >= limits.count as usize
         });
-        self.delete_builds(&beyond.map(|(_, build)| build.id).collect::<Vec<_>>())
+        Ok(beyond.map(|(_, build)| build.id).collect())
     }
 
     /// Where a build's file is; its name may come from anywhere.
@@ -358,19 +410,21 @@ fn delete_beyond(
     limits: &BuildLimits,
     now: i64,
 ) -> rusqlite::Result<Vec<String>> {
-    let mut delete = transaction.prepare_cached(
-        "DELETE FROM builds WHERE id IN (
-            SELECT id FROM (
-                SELECT id, created_ms, row_number() OVER latest AS place,
-                    sum(size_bytes) OVER latest AS bytes
-                FROM builds WINDOW latest AS (ORDER BY id DESC)
-            ) WHERE place > 1 AND (place > ?1 OR bytes > ?2 OR created_ms < ?3)
-        ) RETURNING id",
-    )?;
-    let oldest = oldest_ms(limits, now);
-    let gone = delete
-        .query_map(params![limits.count, signed(limits.size_bytes), oldest], |row| row.get(0))?;
+    let delete = format!("DELETE FROM builds WHERE id IN ({BEYOND}) RETURNING id");
+    let mut delete = transaction.prepare_cached(&delete)?;
+    let gone = delete.query_map(beyond_params(limits, now), |row| row.get(0))?;
     gone.collect()
+}
+
+/// The builds that ended and are over the limits; its parameters are [`beyond_params`].
+const BEYOND: &str = "
+    SELECT id FROM (
+        SELECT id, created_ms, row_number() OVER latest AS place, sum(size_bytes) OVER latest AS bytes
+        FROM builds WINDOW latest AS (ORDER BY id DESC)
+    ) WHERE place > 1 AND (place > ?1 OR bytes > ?2 OR created_ms < ?3)";
+
+fn beyond_params(limits: &BuildLimits, now: i64) -> (u32, i64, i64) {
+    (limits.count, signed(limits.size_bytes), oldest_ms(limits, now))
 }
 
 fn decode(row: &Row<'_>) -> rusqlite::Result<ListedBuild> {

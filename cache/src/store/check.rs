@@ -5,6 +5,8 @@
 //! the names of cache mounts. Other processes may work on the store meanwhile. What seems wrong is looked
 //! at again where it could have gone by right in between, and what a process uses is told and left.
 //!
+//! What is kept of builds is looked at by whoever knows its form.
+//!
 //! Repairing drops: a record or memo costs a step that runs again, an image that lacks a blob cannot be
 //! used in any case. A damaged database is made anew (`rebuild`); nothing else is looked at before
 //! that.
@@ -47,6 +49,8 @@ pub enum Part {
     Mount,
     /// The staging directory.
     Staging,
+    /// What is kept of a build.
+    Build,
 }
 
 /// Something that is wrong.
@@ -58,7 +62,7 @@ pub struct Fault {
     pub name: String,
     /// What, as half a sentence.
     pub what: String,
-    /// Whether it was dropped.
+    /// Whether it was dropped, or set right.
     pub repaired: bool,
 }
 
@@ -82,16 +86,25 @@ pub struct Checked {
     pub rebuilt: Option<Rebuilt>,
 }
 
-/// As [`Store::check`], of a store that may be too damaged to be opened.
+/// As [`Store::check`], of a store that may be too damaged to be opened. Answers the store, too, unless its database is
+/// damaged.
 ///
 /// # Errors
 /// When the store cannot be read, or not be repaired.
-pub fn check(root: &Path, repair: Repair) -> Result<Checked, CacheError> {
+pub fn check(root: &Path, repair: Repair) -> Result<(Option<Store>, Checked), CacheError> {
     match repair {
-        Repair::No => match Store::open(root).and_then(|store| store.check(repair)) {
-            Err(error) if error.is_damaged_store() => Ok(Checked::damaged(&damage::found(root))),
-            checked => checked,
-        },
+        Repair::No => {
+            let checked = Store::open(root).and_then(|store| {
+                let checked = store.check(repair)?;
+                Ok((Some(store).filter(|_| !checked.is_damaged()), checked))
+            });
+            match checked {
+                Err(error) if error.is_damaged_store() => {
+                    Ok((None, Checked::damaged(&damage::found(root))))
+                }
+                checked => checked,
+            }
+        }
         Repair::Yes => {
             let (store, rebuilt) = Store::open_or_rebuild(root)?;
             let found = match store.check(repair) {
@@ -99,17 +112,22 @@ pub fn check(root: &Path, repair: Repair) -> Result<Checked, CacheError> {
                 found => found?,
             };
             let Some(fault) = found.faults.iter().find(|fault| fault.part == Part::Database) else {
-                return Ok(found.after(rebuilt));
+                return Ok((Some(store), found.after(rebuilt)));
             };
             damage::note(root, &fault.what);
             drop(store);
             let (store, again) = Store::open_or_rebuild(root)?;
-            Ok(store.check(repair)?.after(again.or(rebuilt)))
+            let checked = store.check(repair)?.after(again.or(rebuilt));
+            Ok((Some(store), checked))
         }
     }
 }
 
 impl Checked {
+    fn is_damaged(&self) -> bool {
+        self.faults.iter().any(|fault| fault.part == Part::Database)
+    }
+
     fn damaged(found: &str) -> Self {
         let (part, name) = (Part::Database, DATABASE.to_owned());
         let fault = Fault { part, name, what: found.to_owned(), repaired: false };

@@ -141,9 +141,9 @@ pub struct DfArgs {
 /// `kiln system check`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(after_help = "\
-Reads every layer and every blob. Exits with 0 when all is well or was repaired, and with 6 when something
-that is wrong remains. Builds may run beside it, unless the database is damaged: it is made anew from what is
-whole when nobody else uses the store.
+Reads every layer, every blob and the record of every build. Exits with 0 when all is well or was repaired, and
+with 6 when something that is wrong remains. Builds may run beside it, unless the database is damaged: it is made
+anew from what is whole when nobody else uses the store.
 
 Examples:
   kiln system check

@@ -70,13 +70,15 @@ pub(super) fn prune(place: &Place, arguments: &PruneArgs) -> Result<(), Failure>
 
 /// Shows what the store takes.
 pub(super) fn df(place: &Place, arguments: &DfArgs) -> Result<(), Failure> {
-    let usage = place.open()?.usage()?;
+    let engine = place.open()?;
+    let usage = engine.usage()?;
     let kinds = [
         ("Images", usage.images),
         ("Build Cache", usage.steps),
         ("Cache Mounts", usage.mounts),
         ("Contexts", usage.contexts),
         ("Downloads", usage.remotes),
+        ("History", engine.history_usage()?),
     ];
     if arguments.format == Format::Json {
         let line = |(name, sum): &(&str, Sum)| {
@@ -124,6 +126,7 @@ pub(super) fn check(place: &Place, arguments: &CheckArgs) -> Result<(), Failure>
         let done = match (repaired, part) {
             (false, _) => "",
             (true, Part::Database) => "; made anew",
+            (true, Part::Build) => "; set right",
             (true, _) => "; dropped",
         };
         let part = part_name(*part);
@@ -154,6 +157,7 @@ const fn part_name(part: Part) -> &'static str {
         Part::Index => "index",
         Part::Mount => "mount",
         Part::Staging => "staging",
+        Part::Build => "build",
     }
 }
 

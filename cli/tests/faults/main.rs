@@ -13,5 +13,6 @@ mod interrupts;
 mod kills;
 mod messages;
 mod prune;
+mod records;
 mod registry;
 mod user;

@@ -5,12 +5,11 @@
 
 use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
-use std::time::Duration;
 
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
-use kiln_cache::{BuildFile, BuildLimits, BuildRow, BuildStatus, is_build_id};
+use kiln_cache::{BuildFile, BuildRow, BuildStatus, is_build_id};
 
 use super::past::PastBuild;
 use super::read_build;
@@ -79,8 +78,7 @@ impl Engine {
         });
         let noted = row.and_then(|row| {
             // Whoever brings an old build in wants to look at it: it goes with the next build at the earliest.
-            let limits = BuildLimits { count: u32::MAX, age: Duration::MAX, size_bytes: u64::MAX };
-            Ok(self.store.note_build(&self.store.records(), Some((id, &row)), &limits)?)
+            Ok(self.store.put_build(id, &row)?)
         });
         drop(file);
         if noted.is_err() {
@@ -116,7 +114,7 @@ fn build_of(path: &Path) -> Option<String> {
 }
 
 /// What a list says of a build.
-fn row_of(past: &PastBuild, size_bytes: u64) -> BuildRow {
+pub(super) fn row_of(past: &PastBuild, size_bytes: u64) -> BuildRow {
     let (steps, _, cached) = past.counts();
     let status = match past.end.as_ref().map(|end| end.status.as_str()) {
         Some("completed") => BuildStatus::Completed,

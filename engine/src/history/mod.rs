@@ -5,6 +5,7 @@
 //! past build is a fold over it. Absent: rendering, and anything that a build depends on.
 
 mod archive;
+mod check;
 mod contents;
 mod critical;
 mod line;
@@ -26,6 +27,7 @@ use kiln_grammar::nearest;
 use kiln_ir::{Op, Vertex};
 use kiln_solver::Event;
 
+pub(crate) use check::check_builds;
 pub use contents::{LayerContents, LayerFile};
 pub use kiln_cache::{BuildLimits, BuildRow, BuildState, BuildStatus, ListedBuild};
 pub use line::{Asked, End, How, Origin, RecordedError, RecordedFault, RecordedImage};
@@ -72,12 +74,15 @@ impl Origin {
 }
 
 impl Engine {
-    /// All builds that something is kept of, the latest first.
+    /// All builds that something is kept of, the latest first. One that ended and was lost from the list is listed
+    /// again.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn builds(&self) -> Result<Vec<ListedBuild>, EngineError> {
-        Ok(self.store.builds()?)
+        let mut builds = self.store.builds()?;
+        check::list_ended(&self.store, &mut builds);
+        Ok(builds)
     }
 
     /// The build that is meant by an id, by the beginning of one, or by `^N`, which counts back from the latest,

@@ -21,7 +21,7 @@ const BLOCK_BYTES: u64 = 512;
 
 /// The bytes that a file or a directory with all in it takes. What cannot be looked at is left out: it
 /// may vanish meanwhile, or belong to somebody else.
-pub(super) fn allocated_bytes(path: &Path) -> u64 {
+pub(in crate::store) fn allocated_bytes(path: &Path) -> u64 {
     let mut seen = HashSet::new();
     let mut sum = 0_u64;
     let mut todo = vec![path.to_owned()];

@@ -46,6 +46,7 @@ use super::Store;
 use super::lock::{FileLock, Sharing};
 use crate::CacheError;
 use inventory::Inventory;
+pub(super) use measure::allocated_bytes;
 pub(super) use reach::reach;
 
 /// What an entry is.

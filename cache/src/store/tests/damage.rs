@@ -172,10 +172,10 @@ impl Bench {
         };
         look(&store).unwrap_or_else(|error| panic!("{what}: {error}"));
         store.close().unwrap();
-        let repaired = check(&root, Repair::Yes).unwrap();
+        let (_, repaired) = check(&root, Repair::Yes).unwrap();
         let database = |fault: &&crate::check::Fault| fault.part == Part::Database;
         met |= repaired.faults.iter().any(|fault| database(&fault));
-        let left: Vec<_> = check(&root, Repair::No).unwrap().faults;
+        let left: Vec<_> = check(&root, Repair::No).unwrap().1.faults;
         assert_eq!(left.iter().find(database), None, "{what}");
         let store = Store::open(&root).unwrap();
         assert_eq!(look(&store).unwrap().images, ROWS, "{what}: names of images are lost");
@@ -291,7 +291,7 @@ fn a_database_that_lost_its_latest_changes_is_not_believed() {
     assert!(store.records().get(&key("3")).unwrap().is_some());
     store.close().unwrap();
     assert_eq!(
-        check(&root, Repair::No).unwrap().faults.first().map(|fault| fault.part),
+        check(&root, Repair::No).unwrap().1.faults.first().map(|fault| fault.part),
         Some(Part::Layer)
     );
 }
