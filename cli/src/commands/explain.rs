@@ -2,6 +2,7 @@
 
 use kiln_cli::args::{ExplainArgs, Format};
 use kiln_cli::why::{self, Detail};
+use kiln_engine::history::{BuildState, BuildStatus};
 
 use super::table::age;
 use super::{Failure, Place, print};
@@ -18,10 +19,25 @@ pub(super) fn explain(place: &Place, arguments: &ExplainArgs) -> Result<(), Fail
         (Format::Json, None) => why::lines(&explanation),
         (Format::Table, Some(step)) => why::step(&explanation, step, &age),
         (Format::Table, None) => {
-            let heading = format!("{}  {}, {}\n\n", build.id, build.name, age(build.created_ms));
+            let ended = ended(&listed.state);
+            let ago = age(build.created_ms);
+            let heading = format!("{}  {}, {ago}{ended}\n\n", build.id, build.name);
             heading + &why::summary(&explanation, Detail::Brief, &age)
         }
     };
     print(&text);
     Ok(())
+}
+
+/// How a build ended, where not well.
+const fn ended(state: &BuildState) -> &'static str {
+    match state {
+        BuildState::Ended(row) => match row.status {
+            BuildStatus::Completed => "",
+            BuildStatus::Failed => "; it failed",
+            BuildStatus::Cancelled => "; it was interrupted",
+        },
+        BuildState::Running => "; it is running",
+        BuildState::Killed => "; it was killed",
+    }
 }

@@ -16,8 +16,8 @@
 //!
 //! A difference has `kind`. `field`: `what`, `name`, `aspect`, `was` and `is` (a text or a list of texts; absent
 //! where there is none, and where it may be a credential). `order`: `what`. `read`: `how` (`root`, `bind`, `copy`
-//! or `secret`), `name`, `was_name`, `cause` (`itself`, `new`, `gone`, `ran`, `cached` or `unknown`), the `vertex` that is
-//! the cause, `differences` of a cached one, and `files`: each with `path` and `changes`.
+//! or `secret`), `name`, `was_name`, `cause` (`itself`, `new`, `gone`, `ran`, `other-part`, `made-anew`, `cached` or
+//! `unknown`), the `vertex` that is the cause, `differences` of a cached one, and `files`: each with `path` and `changes`.
 
 use kiln_engine::{
     Changed, Difference, Distinction, ExplainedStep, Explanation, Gone, How, ReadCause,
@@ -122,6 +122,8 @@ fn difference(explanation: &Explanation, difference: &Distinction) -> Value {
                 ReadCause::Gone => ("gone", None, None),
                 ReadCause::Unknown => ("unknown", None, None),
                 ReadCause::Ran { step, .. } => ("ran", vertex(step), None),
+                ReadCause::OtherPart { step } => ("other-part", vertex(step), None),
+                ReadCause::MadeAnew { step } => ("made-anew", vertex(step), None),
                 ReadCause::Cached { step, was: _, differences: nested } => {
                     ("cached", vertex(step), Some(differences(explanation, nested)))
                 }

@@ -231,6 +231,15 @@ fn what_is_read_in_sentences() {
             "what the mount `/src` shows is not what it was",
         ),
         (
+            read(How::Bind, "/src", ReadCause::OtherPart { step: 0 }, None),
+            "what the mount `/src` shows is not what it was: another part of what `[1/2] FROM base` gave",
+        ),
+        (
+            read(How::Root, "", ReadCause::MadeAnew { step: 0 }, None),
+            "the filesystem that it begins with changed: `[1/2] FROM base` was made anew since and gave \
+             another result",
+        ),
+        (
             read(How::Secret, "token", ReadCause::New, None),
             "the value of the secret `token` counts from now on (`cache=hmac`)",
         ),

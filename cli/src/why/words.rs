@@ -151,6 +151,13 @@ impl Words<'_> {
                 "{what} changed: `{}` ran again and gave another result, though nothing of it changed",
                 step(*index)
             ),
+            ReadCause::OtherPart { step: index } => {
+                format!("{what} is not what it was: another part of what `{}` gave", step(*index))
+            }
+            ReadCause::MadeAnew { step: index } => format!(
+                "{what} changed: `{}` was made anew since and gave another result",
+                step(*index)
+            ),
             ReadCause::Cached { step: index, was, .. } => {
                 let now = step(*index);
                 let was = was.as_ref().map(|was| one_line(was));

@@ -130,6 +130,16 @@ pub enum ReadCause {
         /// Whether it was the same action then, and gave something else.
         same_action: bool,
     },
+    /// A step of this build was cached, as the one then, and something else of the same result is read.
+    OtherPart {
+        /// The index of that step.
+        step: usize,
+    },
+    /// A step of this build was cached, and was made anew since then with another result.
+    MadeAnew {
+        /// The index of that step.
+        step: usize,
+    },
     /// A step of this build was cached, and is another than the one then.
     Cached {
         /// The index of the first such step.

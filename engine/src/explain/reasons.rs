@@ -219,6 +219,10 @@ impl Reasons<'_> {
             return Ok(ran);
         }
         Ok(vec![match cached {
+            Some((step, key)) if was_key == Some(key) => match (&now.from, &was.from) {
+                (Some(now), Some(was)) if now.top == was.top => ReadCause::OtherPart { step },
+                _ => ReadCause::MadeAnew { step },
+            },
             Some((giver, key)) => self.cached(giver, key, was.from.as_ref())?,
             None => ReadCause::Itself,
         }])

@@ -197,6 +197,7 @@ fn a_failed_build_explains_what_it_came_to() {
     assert!(explained.unwrap() < error.unwrap(), "an error stands at the end:\n{}", said.text);
     // What is kept of it says the same.
     assert_says(&bed.asked(&[]), &lines);
+    assert_says(&bed.asked(&[]), &["; it failed\n\n"]);
     assert_says(&bed.asked(&["^0", "4/4"]), &["  the build ended before it was looked up"]);
 
     // The same again: nothing differs from a result, for there is none.
@@ -242,4 +243,29 @@ fn what_another_failure_lets_run_is_explained_too() {
     assert_eq!(said.code, Some(1), "{}", said.text);
     let ran = ["3 of 4 steps ran; ", "  [one 2/2] RUN false  (", "  [stage-1 2/3] RUN sleep"];
     assert_says(&said.text, &ran);
+}
+
+#[test]
+fn another_part_of_a_result_and_another_result_are_told_apart() {
+    let dockerfile = "FROM base AS one\nRUN cat /proc/sys/kernel/random/uuid > /a; cp /a /b\n\
+        FROM base\nRUN --mount=type=bind,from=one,source=/a,target=/m cat /m\n";
+    let Some(bed) = Bed::new(dockerfile) else { return };
+    bed.explained(&[]);
+    bed.explained(&["--target=one", "--no-cache"]);
+    let said = bed.explained(&[]);
+    assert_says(
+        &said,
+        &[
+            "1 of 3 steps ran\n",
+            "what the mount `/m` shows changed: `[one 2/2] RUN cat /proc",
+            "` was made anew since and gave another result",
+        ],
+    );
+    bed.write("Dockerfile", &dockerfile.replace("source=/a", "source=/etc/passwd"));
+    let said = bed.explained(&[]);
+    assert_says(
+        &said,
+        &["what the mount `/m` shows is not what it was: another part of what `[one 2/2]"],
+    );
+    bed.work.assert_no_mounts();
 }
