@@ -1,6 +1,7 @@
 //! Ending an export: what was sent gets its document and its name.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use kiln_cache::{
     CacheKey, LayerRef, MAX_PORTABLE_BYTES, Portable, PortableLayer, PortableMount, PortablePack,
@@ -11,6 +12,7 @@ use kiln_ir::Digest;
 use kiln_solver::{Narrator, Report, Stream};
 
 use super::send::{Lane, Outcome, stored};
+use super::tidy::{Stay, tidy};
 use super::{CONFIG_TYPE, CachePlace, INDEX_TYPE, OnFailure, PACK_TYPE, TREE_TYPE, Transfer};
 use crate::EngineError;
 use crate::error::chain;
@@ -50,6 +52,7 @@ impl<'e> Transfer<'e> {
         narrator: &mut Narrator<'_>,
     ) -> Result<(), EngineError> {
         let results: Vec<&Snapshot> = results.iter().map(Value::snapshot).collect();
+        let mut written = BTreeSet::new();
         for lane in &self.lanes {
             let (kind, place) = match &lane.target.place {
                 Some(place @ CachePlace::Registry(_)) => ("registry", place.to_string()),
@@ -58,7 +61,10 @@ impl<'e> Transfer<'e> {
             };
             let name = format!("exporting cache to {kind} {place}");
             narrator.perform(&name, |report| match self.finish(lane, &results, report) {
-                Ok(()) => Ok(()),
+                Ok(()) => {
+                    written.extend(lane.target.place.as_ref().and_then(CachePlace::dir));
+                    Ok(())
+                }
                 Err(_) if self.cancel.is_cancelled() => Err(EngineError::Cancelled),
                 Err(error) if lane.target.on_failure == OnFailure::Warn => {
                     let reason = chain(&error);
@@ -68,7 +74,22 @@ impl<'e> Transfer<'e> {
                 Err(source) => Err(EngineError::CacheExport { place, source: Box::new(source) }),
             })?;
         }
+        self.tidy(&written);
         Ok(())
+    }
+
+    /// Takes away what directories hold that a cache was written to and that none of theirs needs any more. Nothing
+    /// is read from them from here on.
+    fn tidy(&self, dirs: &BTreeSet<&Path>) {
+        let own = self.lanes.iter().filter_map(|lane| lane.shelf.stay());
+        self.stays.iter().chain(own).for_each(Stay::end);
+        for dir in dirs {
+            match tidy(dir) {
+                Ok(count) => tracing::info!(dir = %dir.display(), count, "blobs taken away"),
+                // They stay for the next export.
+                Err(error) => tracing::warn!(%error, "the cache's directory is not tidied"),
+            }
+        }
     }
 
     fn finish(

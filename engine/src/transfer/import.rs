@@ -16,6 +16,7 @@ use super::lazy::{Lazy, Place};
 use super::mounts::mount_ids;
 use super::send::{self, Lane};
 use super::shelf::Shelf;
+use super::tidy::Stay;
 use super::{CONFIG_TYPE, CachePlace, Transfer, Used, in_result, inline};
 use crate::error::chain;
 use crate::origin::Origin;
@@ -82,6 +83,8 @@ impl Engine {
             };
             (format!("importing cache manifest from {place}"), work)
         });
+        let dirs = request.cache.from.iter().filter_map(CachePlace::dir);
+        let stays = dirs.map(Stay::begin).collect();
         let found = narrator.perform_all(request.conduct.jobs, works.collect());
         let mut transfer = Transfer {
             engine: self,
@@ -91,6 +94,7 @@ impl Engine {
             selections: BTreeMap::new(),
             lazy: Lazy::new(self),
             lanes: Vec::new(),
+            stays,
             wants_inline: request.cache.to.iter().any(|target| target.place.is_none()),
             in_result: in_result(graph, targets),
             used: Mutex::new(Used::default()),

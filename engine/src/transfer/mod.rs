@@ -16,10 +16,11 @@ mod mounts;
 mod records;
 mod send;
 mod shelf;
+mod tidy;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use kiln_cache::{CacheKey, LayerRef, Portable, PortableMount, Record};
@@ -34,6 +35,7 @@ pub(crate) use records::SharedRecords;
 
 use self::lazy::Lazy;
 use self::send::Lane;
+use self::tidy::Stay;
 use crate::origin::Origin;
 use crate::runner::Value;
 use crate::{Engine, EngineError};
@@ -76,6 +78,16 @@ pub enum CachePlace {
         /// The tag or digest.
         tag: String,
     },
+}
+
+impl CachePlace {
+    /// The directory, of a place that is one.
+    pub(crate) fn dir(&self) -> Option<&Path> {
+        match self {
+            Self::Registry(_) => None,
+            Self::Directory { dir, .. } => Some(dir),
+        }
+    }
 }
 
 impl fmt::Display for CachePlace {
@@ -149,6 +161,8 @@ pub(crate) struct Transfer<'e> {
     selections: BTreeMap<(Digest, Digest), Digest>,
     lazy: Lazy<'e>,
     lanes: Vec<Lane<'e>>,
+    /// The directories that caches are imported from.
+    stays: Vec<Stay>,
     wants_inline: bool,
     /// The vertices whose layers are in the result, by what they do.
     in_result: HashSet<(Op, Vec<OpId>)>,

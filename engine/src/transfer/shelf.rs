@@ -15,6 +15,7 @@ use kiln_image::{
 use kiln_registry::{Client, Pushed, RegistryError, Upload};
 
 use super::CachePlace;
+use super::tidy::Stay;
 use crate::export::write_error;
 use crate::origin::{Origin, blob_path, image_error};
 use crate::{Engine, EngineError};
@@ -27,22 +28,32 @@ impl<T: Read + Seek> Content for T {}
 /// A place, opened.
 pub(super) enum Shelf<'e> {
     Registry(&'e Client, ImageRef),
-    Directory(PathBuf, String),
+    Directory(PathBuf, String, Stay),
 }
 
 impl<'e> Shelf<'e> {
     pub(super) fn open(engine: &'e Engine, place: &CachePlace) -> Result<Self, EngineError> {
         Ok(match place {
             CachePlace::Registry(name) => Self::Registry(engine.registry()?, name.clone()),
-            CachePlace::Directory { dir, tag } => Self::Directory(dir.clone(), tag.clone()),
+            CachePlace::Directory { dir, tag } => {
+                Self::Directory(dir.clone(), tag.clone(), Stay::begin(dir))
+            }
         })
+    }
+
+    /// That one relies on what is in it, of a directory.
+    pub(super) fn stay(&self) -> Option<&Stay> {
+        match self {
+            Self::Registry(..) => None,
+            Self::Directory(_, _, stay) => Some(stay),
+        }
     }
 
     /// Where blobs of it are had.
     pub(super) fn origin(&self) -> Origin {
         match self {
             Self::Registry(_, name) => Origin::Registry(name.clone()),
-            Self::Directory(dir, _) => Origin::Layout(dir.clone()),
+            Self::Directory(dir, ..) => Origin::Layout(dir.clone()),
         }
     }
 
@@ -54,7 +65,7 @@ impl<'e> Shelf<'e> {
                 Err(RegistryError::NotFound { .. }) => Ok(None),
                 Err(error) => Err(error.into()),
             },
-            Self::Directory(dir, tag) => {
+            Self::Directory(dir, tag, _) => {
                 let Some(index) = read_index(dir)? else { return Ok(None) };
                 let Ok(found) = layout::select(&index, Some(tag)) else { return Ok(None) };
                 Ok(Some(self.listed(found)?))
@@ -66,7 +77,7 @@ impl<'e> Shelf<'e> {
     pub(super) fn listed(&self, descriptor: &Descriptor) -> Result<Document, EngineError> {
         match self {
             Self::Registry(client, name) => Ok(client.manifest(name, &descriptor.digest)?.document),
-            Self::Directory(dir, _) => {
+            Self::Directory(dir, ..) => {
                 let id = descriptor.digest.to_string();
                 let blob = StoredBlob { digest: id.clone(), size_bytes: descriptor.size_bytes };
                 let bytes = read_file(dir, &blob)?;
@@ -79,7 +90,7 @@ impl<'e> Shelf<'e> {
     pub(super) fn read(&self, blob: &StoredBlob) -> Result<Vec<u8>, EngineError> {
         match self {
             Self::Registry(client, name) => fetch_small(client, name, blob),
-            Self::Directory(dir, _) => read_file(dir, blob),
+            Self::Directory(dir, ..) => read_file(dir, blob),
         }
     }
 
@@ -96,7 +107,11 @@ impl<'e> Shelf<'e> {
                 let progress = &|_| {};
                 Ok(client.push_blob(Upload { image: name, blob, content, also_in, progress })?)
             }
-            Self::Directory(dir, _) => put_file(dir, blob, content),
+            Self::Directory(dir, _, stay) => {
+                make_place(&blob_path(dir, &blob.digest))?;
+                stay.take();
+                put_file(dir, blob, content)
+            }
         }
     }
 
@@ -105,7 +120,7 @@ impl<'e> Shelf<'e> {
     pub(super) fn still_has(&self, blob: &StoredBlob) -> bool {
         match self {
             Self::Registry(..) => true,
-            Self::Directory(dir, _) => {
+            Self::Directory(dir, ..) => {
                 blob.digest.parse().is_ok_and(|id| has_size(&blob_path(dir, &id), blob.size_bytes))
             }
         }
@@ -118,7 +133,7 @@ impl<'e> Shelf<'e> {
             Self::Registry(client, name) => {
                 client.push_manifest(name, media_type::OCI_MANIFEST, manifest)?;
             }
-            Self::Directory(dir, tag) => {
+            Self::Directory(dir, tag, _) => {
                 put_file(dir, &descriptor, &mut io::Cursor::new(manifest))?;
                 list(dir, tag, descriptor)?;
             }
@@ -161,7 +176,7 @@ fn check_size(blob: &StoredBlob) -> Result<(), EngineError> {
     Err(EngineError::Archive { archive: blob.digest.clone(), reason })
 }
 
-fn read_file(dir: &Path, blob: &StoredBlob) -> Result<Vec<u8>, EngineError> {
+pub(super) fn read_file(dir: &Path, blob: &StoredBlob) -> Result<Vec<u8>, EngineError> {
     check_size(blob)?;
     let id: OciDigest = blob.digest.parse().map_err(image_error(&blob.digest))?;
     let path = blob_path(dir, &id);
@@ -177,7 +192,7 @@ fn read_file(dir: &Path, blob: &StoredBlob) -> Result<Vec<u8>, EngineError> {
 }
 
 /// The index of a layout; nothing where there is none.
-fn read_index(dir: &Path) -> Result<Option<Index>, EngineError> {
+pub(super) fn read_index(dir: &Path) -> Result<Option<Index>, EngineError> {
     let path = dir.join(layout::INDEX_NAME);
     let failed = |source| EngineError::ReadFile { what: "index", path: path.clone(), source };
     let file = match File::open(&path) {
@@ -213,11 +228,17 @@ fn replace(
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> Result<(), EngineError> {
     let failed = write_error("cache", path);
-    let dir = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(dir).map_err(&failed)?;
+    let dir = make_place(path)?;
     let mut file = tempfile::NamedTempFile::new_in(dir).map_err(&failed)?;
     write(file.as_file_mut()).map_err(&failed)?;
     crate::export::publish(file, path)
+}
+
+/// Makes the directory in which a file is to be.
+fn make_place(path: &Path) -> Result<&Path, EngineError> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(dir).map_err(write_error("cache", path))?;
+    Ok(dir)
 }
 
 /// Lists a manifest under a tag.

@@ -1,5 +1,9 @@
 //! A directory as the way between two machines.
 
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
 use super::super::support::image::Image;
 use super::{Bed, names, sent};
 
@@ -132,4 +136,65 @@ fn a_directory_that_cannot_be_written_fails_the_build_only_where_that_is_asked_f
     assert!(warnings[0].contains("the cache is not exported to"), "{warnings:?}");
     let said = bed.build("a").arg(format!("{to},ignore-error=false")).fails(6);
     assert!(said.contains("the cache cannot be exported to"), "{said}");
+}
+
+/// Makes all blobs of a directory older than what another program may be about to list.
+fn age(blobs: &Path) {
+    let old = SystemTime::now() - Duration::from_secs(7200);
+    for name in names(blobs) {
+        fs::File::open(blobs.join(name)).unwrap().set_modified(old).unwrap();
+    }
+}
+
+#[test]
+fn what_no_cache_of_the_directory_needs_any_more_goes() {
+    let Some(bed) = Bed::new() else { return };
+    let to = |tag: &str| bed.at(&format!("--cache-to=type=local,mode=max,tag={tag},dest"), "cache");
+    let blobs = bed.work.path("cache/blobs/sha256");
+    bed.run("a", &[&to("kept")]);
+    let first = names(&blobs);
+    bed.work.write("context/main.txt", "second\n");
+    bed.run("a", &[&to("moved")]);
+    let second = names(&blobs);
+    bed.work.write("context/main.txt", "third\n");
+    // Young blobs stay, and so do all beside somebody who uses the directory.
+    bed.run("a", &[&to("moved")]);
+    let third = names(&blobs);
+    assert!(second.iter().all(|blob| third.contains(blob)) && third.len() > second.len());
+    age(&blobs);
+    fs::write(blobs.join(".tmpKilled"), "").unwrap();
+    fs::write(blobs.join("notes"), "somebody's").unwrap();
+    age(&blobs);
+    let user = fs::File::open(bed.work.path("cache/blobs")).unwrap();
+    user.lock_shared().unwrap();
+    bed.run("a", &[&to("moved")]);
+    assert!(third.iter().all(|blob| names(&blobs).contains(blob)), "taken away beside a user");
+    drop(user);
+    bed.run("a", &[&bed.at("--cache-from=type=local,tag=moved,src", "cache"), &to("moved")]);
+    let left = names(&blobs);
+    assert!(first.iter().all(|blob| left.contains(blob)), "the other tag's are needed");
+    let gone: Vec<_> = third.iter().filter(|blob| !left.contains(*blob)).collect();
+    assert!(!gone.is_empty() && gone.iter().all(|blob| second.contains(blob)), "{gone:?}");
+    assert!(left.contains(&"notes".to_owned()) && !left.contains(&".tmpKilled".to_owned()));
+    for (machine, tag, text) in [("b", "moved", "third\n"), ("c", "kept", "hello\n")] {
+        bed.work.write("context/main.txt", text);
+        let from = bed.at(&format!("--cache-from=type=local,tag={tag},src"), "cache");
+        assert_eq!(bed.run(machine, &[&from]).0.ran(), Vec::<&str>::new(), "{tag}");
+    }
+}
+
+#[test]
+fn where_a_document_of_the_directory_cannot_be_read_all_stays() {
+    let Some(bed) = Bed::new() else { return };
+    let to = |tag: &str| bed.at(&format!("--cache-to=type=local,mode=max,tag={tag},dest"), "cache");
+    let blobs = bed.work.path("cache/blobs/sha256");
+    bed.run("a", &[&to("damaged")]);
+    let index = fs::read(bed.work.path("cache/index.json")).unwrap();
+    let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+    let digest = index["manifests"][0]["digest"].as_str().unwrap();
+    fs::write(blobs.join(&digest["sha256:".len()..]), "{}").unwrap();
+    age(&blobs);
+    let before = names(&blobs);
+    bed.run("a", &[&to("other")]);
+    assert!(before.iter().all(|blob| names(&blobs).contains(blob)));
 }
