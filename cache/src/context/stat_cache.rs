@@ -11,7 +11,9 @@
 //! empty cache: it costs time, never a wrong answer.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kiln_ir::Digest;
@@ -76,10 +78,13 @@ impl<'a> KnownDir<'a> {
 /// The memory of one context, over builds.
 #[derive(Debug)]
 pub struct StatCache {
-    remembered: Remembered,
+    remembered: Arc<Ahead>,
     learned: Mutex<Learned>,
     clock: fn() -> Mtime,
 }
+
+/// What is read by whoever has time first, before it is asked for if it can be.
+type Ahead = LazyLock<Remembered, Box<dyn FnOnce() -> Remembered + Send>>;
 
 /// By name.
 type LearnedDir = BTreeMap<Vec<u8>, (StatKey, Known)>;
@@ -94,7 +99,7 @@ struct Learned {
 
 impl Default for StatCache {
     fn default() -> Self {
-        Self { remembered: Remembered::default(), learned: Mutex::default(), clock: system_now }
+        Self::of(Box::new(Remembered::default))
     }
 }
 
@@ -108,7 +113,27 @@ impl StatCache {
     /// Reads what [`StatCache::encode`] wrote; anything else is an empty cache.
     #[must_use]
     pub fn decode(bytes: Vec<u8>) -> Self {
-        Self { remembered: Remembered::read(bytes).unwrap_or_default(), ..Self::default() }
+        Self::of(Box::new(|| Remembered::read(bytes).unwrap_or_default()))
+    }
+
+    /// As [`StatCache::decode`] of what `file` holds, which another thread reads meanwhile. Without the
+    /// file, or when it cannot be read, the cache is empty.
+    #[must_use]
+    pub fn read_ahead(file: PathBuf) -> Self {
+        let cache = Self::of(Box::new(|| {
+            let bytes = fs::read(file).unwrap_or_default();
+            Remembered::read(bytes).unwrap_or_default()
+        }));
+        let ahead = Arc::clone(&cache.remembered);
+        rayon::spawn(move || {
+            LazyLock::force(&ahead);
+        });
+        cache
+    }
+
+    fn of(remembered: Box<dyn FnOnce() -> Remembered + Send>) -> Self {
+        let remembered = Arc::new(LazyLock::new(remembered));
+        Self { remembered, learned: Mutex::default(), clock: system_now }
     }
 
     /// All that is worth remembering, as bytes; nothing when nothing changed since [`StatCache::decode`].

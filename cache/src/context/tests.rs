@@ -267,8 +267,12 @@ fn the_memory_survives_and_forgets_what_is_gone() {
     for dir in ["", "dir"] {
         everything(&second, dir);
     }
-    let cache = StatCache::decode(second.stat_cache().encode().unwrap());
-    assert_eq!(cache.len(), 3, "a, dir and dir/c");
+    let bytes = second.stat_cache().encode().unwrap();
+    let file = context.path("memory");
+    fs::write(&file, &bytes).unwrap();
+    assert_eq!(StatCache::decode(bytes).len(), 3, "a, dir and dir/c");
+    assert_eq!(StatCache::read_ahead(file).len(), 3);
+    assert!(StatCache::read_ahead(context.path("none")).is_empty());
 }
 
 #[test]

@@ -88,8 +88,8 @@ impl Engine {
         if !real.is_dir() {
             return Err(unusable(io::ErrorKind::NotADirectory.into()));
         }
-        let cache = fs::read(self.stat_cache_path(&real)).unwrap_or_default();
-        Ok(Arc::new(LocalTree::open(&real, StatCache::decode(cache))?))
+        let cache = StatCache::read_ahead(self.stat_cache_path(&real));
+        Ok(Arc::new(LocalTree::open(&real, cache)?))
     }
 
     /// Keeps what this build learned of the contexts' files for the next one.
