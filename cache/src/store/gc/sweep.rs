@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 
 use kiln_ir::Digest;
-use rusqlite::{Transaction, params};
+use rusqlite::{Params, Transaction, params};
 
 use super::inventory::{Inventory, Item, Target};
 use super::reach::{Reach, reach};
@@ -196,60 +196,66 @@ impl Held<'_, '_> {
         let store = self.sweep.store;
         match &item.target {
             Target::Record { key, used_ms } => {
-                if item.needs.iter().any(|thing| self.claimed.contains(thing)) {
-                    return Ok(false);
-                }
-                let deleted = self
-                    .transaction
-                    .prepare_cached("DELETE FROM records WHERE key = ?1 AND used_ms = ?2")?
-                    .execute(params![key, used_ms])?;
-                if deleted > 0 {
-                    let mut needs =
-                        self.transaction.prepare_cached("DELETE FROM needs WHERE key = ?1")?;
-                    needs.execute([key])?;
-                    note_gone(self.transaction, key, Gone::Collected)?;
-                }
-                Ok(deleted > 0)
+                Ok(!self.is_claimed(item) && self.delete_record(key, *used_ms)?)
             }
             Target::Image { name, manifest } => {
-                if item.needs.iter().any(|thing| self.claimed.contains(thing)) {
-                    return Ok(false);
-                }
-                note_stale_index(self.transaction)?;
-                let deleted = self
-                    .transaction
-                    .prepare_cached("DELETE FROM images WHERE name = ?1 AND manifest = ?2")?
-                    .execute([name, manifest])?;
-                Ok(deleted > 0)
+                Ok(!self.is_claimed(item) && self.delete_image(name, manifest)?)
             }
-            Target::Mount { name } => {
-                let path = store.mounts_dir().join(name);
-                // A lock that cannot be tried may be held.
-                if is_taken(&path, closed).unwrap_or(true) {
-                    return Ok(false);
-                }
-                let mut row =
-                    self.transaction.prepare_cached("DELETE FROM mounts WHERE name = ?1")?;
-                row.execute([name])?;
-                others.push(path);
-                Ok(true)
-            }
+            Target::Mount { name } => self.delete_mount(name, closed, others),
             Target::Context { name } => {
                 others.push(store.contexts_dir().join(name));
                 Ok(true)
             }
-            Target::Remote { wanted } => {
-                if item.needs.iter().any(|thing| self.claimed.contains(thing)) {
-                    return Ok(false);
-                }
-                let mut row =
-                    self.transaction.prepare_cached("DELETE FROM remotes WHERE wanted = ?1")?;
-                Ok(row.execute([wanted])? > 0)
-            }
+            Target::Remote { wanted } => Ok(!self.is_claimed(item)
+                && self.execute("DELETE FROM remotes WHERE wanted = ?1", [wanted])? > 0),
             Target::Repository { name } => Ok(self.take_repository(name, others)),
             // Whether it stays is asked of it as of any thing.
-            Target::Thing => Ok(!item.needs.iter().any(|thing| self.claimed.contains(thing))),
+            Target::Thing => Ok(!self.is_claimed(item)),
         }
+    }
+
+    /// Whether a process uses what the item needs.
+    fn is_claimed(&self, item: &Item) -> bool {
+        item.needs.iter().any(|thing| self.claimed.contains(thing))
+    }
+
+    fn execute(&self, sql: &str, parameters: impl Params) -> rusqlite::Result<usize> {
+        self.transaction.prepare_cached(sql)?.execute(parameters)
+    }
+
+    /// Deletes a record, unless it was put or taken since it was looked at.
+    fn delete_record(&self, key: &[u8; 32], used_ms: i64) -> rusqlite::Result<bool> {
+        let sql = "DELETE FROM records WHERE key = ?1 AND used_ms = ?2";
+        let deleted = self.execute(sql, params![key, used_ms])? > 0;
+        if deleted {
+            self.execute("DELETE FROM needs WHERE key = ?1", [key])?;
+            note_gone(self.transaction, key, Gone::Collected)?;
+        }
+        Ok(deleted)
+    }
+
+    /// Deletes an image, unless its name has moved since it was looked at.
+    fn delete_image(&self, name: &str, manifest: &str) -> rusqlite::Result<bool> {
+        note_stale_index(self.transaction)?;
+        let sql = "DELETE FROM images WHERE name = ?1 AND manifest = ?2";
+        Ok(self.execute(sql, [name, manifest])? > 0)
+    }
+
+    /// Has a cache mount taken away, unless somebody has one of its slots.
+    fn delete_mount(
+        &self,
+        name: &str,
+        closed: &Closed,
+        others: &mut Vec<PathBuf>,
+    ) -> rusqlite::Result<bool> {
+        let path = self.sweep.store.mounts_dir().join(name);
+        // A lock that cannot be tried may be held.
+        if is_taken(&path, closed).unwrap_or(true) {
+            return Ok(false);
+        }
+        self.execute("DELETE FROM mounts WHERE name = ?1", [name])?;
+        others.push(path);
+        Ok(true)
     }
 
     /// Has a repository taken away, unless somebody has its lock.
@@ -305,10 +311,10 @@ impl Held<'_, '_> {
             "DELETE FROM packed WHERE layer = ?1",
             "DELETE FROM unpacked WHERE layer = ?1",
         ] {
-            self.transaction.prepare_cached(sql)?.execute([thing])?;
+            self.execute(sql, [thing])?;
         }
         for sql in ["DELETE FROM blobs WHERE digest = ?1", "DELETE FROM packed WHERE digest = ?1"] {
-            self.transaction.prepare_cached(sql)?.execute([blob_name(thing)])?;
+            self.execute(sql, [blob_name(thing)])?;
         }
         Ok(())
     }
