@@ -90,6 +90,13 @@ impl Bed {
         self.left_nothing();
     }
 
+    /// That nobody ever took the store's database for damaged.
+    pub(crate) fn was_never_damaged(&self) {
+        for part in ["rebuild", "set-aside"] {
+            assert!(!self.path("store").join(part).exists(), "the database was made anew");
+        }
+    }
+
     /// That `kiln system check` finds nothing wrong with the store.
     pub(crate) fn is_sound(&self) {
         let output = self.kiln(&["system", "check"]).output().unwrap();

@@ -218,6 +218,14 @@ fn damage_that_a_build_meets_on_its_way_is_told() {
     };
     build().is("damaged-store-once.txt", &[]);
     assert_eq!(build().code, Some(0));
+    // Beside somebody who has the database open.
+    damaged.copy("sound", "store");
+    fs::write(damaged.bed.path("store").join(DATABASE), "").unwrap();
+    let user = fs::File::open(damaged.bed.path("store/locks/database")).unwrap();
+    user.lock_shared().unwrap();
+    damaged.bed.run(&["images", "-q"]).is("damaged-store-in-use.txt", &[]);
+    drop(user);
+    assert_eq!(damaged.bed.run(&["images", "-q"]).code, Some(0));
     // Looked for, told, and left.
     damaged.copy("sound", "store");
     without_root(&damaged.bed.path("store"), "records");

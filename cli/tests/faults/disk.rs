@@ -38,6 +38,7 @@ impl Small {
     /// That nothing is left, and that the same build works when there is space.
     fn works_with_more_space(&self, dockerfile: &str) {
         self.bed.left_nothing();
+        self.bed.was_never_damaged();
         assert!(self.mount(&["-o", "remount,size=400m"]));
         let said = self.bed.build(dockerfile, &[]);
         assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
@@ -169,6 +170,7 @@ fn full_at_any_point() {
         }
         assert!(small.mount(&["-o", "remount,size=400m"]));
         small.bed.left_nothing();
+        small.bed.was_never_damaged();
         assert_eq!(build(&small).stderr, "", "{point}");
         assert_eq!(fs::read(small.bed.path("iid")).unwrap(), expected, "{point}");
         small.bed.left_nothing();

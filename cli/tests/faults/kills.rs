@@ -52,6 +52,7 @@ fn killed_in_the_middle_of_a_command() {
     bed.write("ctx/Dockerfile", dockerfile);
     let alive = kill_many(&bed, "begun", &NO_IMAGE, Duration::from_millis(400));
     assert_eq!(alive, KILLS, "the command does not end by itself");
+    bed.was_never_damaged();
     bed.is_whole();
 }
 
@@ -72,6 +73,7 @@ fn killed_after_the_command(files: u32, output: &[&str]) {
     let alive = kill_many(&bed, "written", output, usual);
     eprintln!("{alive} of {KILLS} builds were killed in the {usual:?} from the command to the end");
     assert!(alive >= KILLS / 2, "only {alive} builds were killed before their end");
+    bed.was_never_damaged();
     bed.is_whole();
 }
 
@@ -130,5 +132,6 @@ fn killed_anywhere() {
         assert_eq!(id("store", round), id("other", round), "round {round}");
     }
     bed.is_sound();
+    bed.was_never_damaged();
     bed.is_whole();
 }

@@ -100,6 +100,7 @@ fn builds_beside_prunes_give_what_they_give_alone() {
     prune(&bed);
     assert_eq!(super::bed::names(&bed.path("store/layers")), Vec::<String>::new(), "layers stay");
     assert_eq!(build(&bed, 0, "after", "store"), Ok(expected[0].clone()));
+    bed.was_never_damaged();
     bed.is_whole();
 }
 
@@ -132,6 +133,7 @@ fn killed_in_the_middle_of_a_prune() {
     eprintln!("{alive} of {KILLS} prunes were killed in the {usual:?} that they take");
     assert!(alive >= KILLS / 3, "only {alive} prunes were killed before their end");
     fill();
+    bed.was_never_damaged();
     bed.is_whole();
 }
 
