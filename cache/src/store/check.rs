@@ -69,7 +69,7 @@ pub struct Fault {
 /// Whether faults are dropped, or only told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repair {
-    /// Nothing is changed.
+    /// Nothing is changed; that the database is damaged is noted for whoever opens the store next.
     No,
     /// What is wrong is dropped, unless a process uses it.
     Yes,

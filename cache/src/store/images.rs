@@ -18,6 +18,8 @@ use super::lock::FileLock;
 use super::{Store, proof, signed, unsigned};
 use crate::CacheError;
 
+/// A number that no count of changes reaches.
+const GENERATIONS_MAX: i64 = 1 << 50;
 /// As much of an index as holds what comes before its images.
 const INDEX_START: u64 = 256;
 
@@ -211,7 +213,7 @@ pub(super) fn generation_of(index: &Path) -> i64 {
     let text = String::from_utf8_lossy(&start);
     let number = read.ok().and_then(|_| {
         let (_, rest) = text.split_once("\"kiln.generation\":\"")?;
-        rest.split_once('"')?.0.parse().ok()
+        rest.split_once('"')?.0.parse().ok().filter(|number| *number < GENERATIONS_MAX)
     });
     number.unwrap_or(0)
 }

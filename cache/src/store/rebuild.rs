@@ -117,7 +117,11 @@ fn make(root: &Path, note: &Path, lease: &Lease) -> Result<Made, CacheError> {
     }
     let failed =
         |source| CacheError::Sql { step: "save what can be read", path: path.clone(), source };
-    let rebuilt = fill(root, source.as_ref(), &path).map_err(failed)?;
+    let rebuilt = fill(root, source.as_ref(), &path).map_err(|error| {
+        // Half of it would be in the way of another attempt on a full disk.
+        drop(fs::remove_file(&path));
+        failed(error)
+    })?;
     File::open(&path).and_then(|file| file.sync_all()).map_err(CacheError::io("sync", &path))?;
     Ok(Made { path, rebuilt })
 }

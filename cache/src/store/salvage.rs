@@ -31,19 +31,29 @@ const fn table(
     Table { name, order, sound, dated }
 }
 
+/// More changes, marks or bytes than a store ever has; beyond it sums overflow.
+const MOST: i64 = 1 << 50;
+
+/// In `sound`, `{proof}` is the table's proof and `{most}` is [`MOST`].
 const TABLES: [Table; 11] = [
-    table("images", &["name"], "proof = {}", false),
-    table("records", &["key"], "proof = {}", true),
-    table("layers", &["digest"], "length(digest) = 32", true),
-    table("blobs", &["digest"], "size_bytes >= 0", true),
-    table("packed", &["layer", "form"], "proof = {}", false),
+    table("images", &["name"], "proof = {proof} AND epoch BETWEEN 0 AND {most}", false),
+    table("records", &["key"], "proof = {proof} AND epoch BETWEEN 0 AND {most}", true),
+    table("layers", &["digest"], "length(digest) = 32 AND epoch BETWEEN 0 AND {most}", true),
+    table(
+        "blobs",
+        &["digest"],
+        "size_bytes BETWEEN 0 AND {most} AND epoch BETWEEN 0 AND {most}",
+        true,
+    ),
+    table("packed", &["layer", "form"], "proof = {proof}", false),
     table("unpacked", &["diff_id"], "length(layer) = 32", false),
-    table("remotes", &["wanted"], "proof = {}", false),
+    table("remotes", &["wanted"], "proof = {proof}", false),
     table(
         "builds",
         &["id"],
         "length(id) = 13 AND status IN ('completed', 'error', 'canceled')
-            AND steps BETWEEN 0 AND 4294967295 AND cached_steps BETWEEN 0 AND 4294967295",
+            AND steps BETWEEN 0 AND 4294967295 AND cached_steps BETWEEN 0 AND 4294967295
+            AND size_bytes BETWEEN 0 AND {most} AND created_ms BETWEEN 0 AND {most}",
         false,
     ),
     table("accounts", &["rowid"], "length(key) = 32 AND length(stage) = 32", false),
@@ -127,7 +137,12 @@ fn read_state(source: &Connection) -> Option<State> {
             generation: row.get(4)?,
         })
     };
-    source.query_row(query, [], read).optional().ok().flatten()
+    let state = source.query_row(query, [], read).optional().ok().flatten();
+    // Counts that only go up, and the mark behind the epoch that is not marked yet.
+    state.filter(|state| {
+        let State { epoch, durable_epoch, generation, .. } = state;
+        (0..*epoch).contains(durable_epoch) && *epoch < MOST && (0..MOST).contains(generation)
+    })
 }
 
 /// Copies what can be read of a table; says whether that is all of it.
@@ -190,7 +205,8 @@ fn is_of_the_target(error: &rusqlite::Error) -> bool {
 /// Drops rows that are not sound; says whether there were any.
 fn drop_unsound(target: &Transaction<'_>, table: &Table) -> rusqlite::Result<bool> {
     let proof = proof::TABLES.iter().find(|(name, _)| *name == table.name);
-    let sound = table.sound.replace("{}", proof.map_or("", |(_, proof)| proof));
+    let sound = table.sound.replace("{proof}", proof.map_or("", |(_, proof)| proof));
+    let sound = sound.replace("{most}", &MOST.to_string());
     let dropped = target.execute(&format!("DELETE FROM {} WHERE NOT ({sound})", table.name), [])?;
     Ok(dropped > 0)
 }

@@ -323,6 +323,48 @@ fn what_lies_around_a_damaged_page_is_saved() {
     assert_eq!(store.db.read("look", needs).unwrap(), seen.records * 2);
 }
 
+/// A changed byte in front of a number may make it any other.
+#[test]
+fn numbers_that_cannot_be_are_not_taken_over() {
+    let bench = Bench::new();
+    for spoil in [
+        "UPDATE state SET epoch = 9223372036854775807",
+        "UPDATE state SET durable_epoch = 9223372036854775807",
+        "UPDATE state SET durable_epoch = -1",
+        "UPDATE state SET generation = 9223372036854775807",
+        "UPDATE layers SET epoch = 9223372036854775807
+            WHERE digest = (SELECT min(digest) FROM layers)",
+        "UPDATE blobs SET epoch = 9223372036854775807, size_bytes = -1
+            WHERE digest = (SELECT min(digest) FROM blobs)",
+        "UPDATE records SET epoch = 9223372036854775807
+            WHERE key = (SELECT min(key) FROM records)",
+        "INSERT INTO builds VALUES ('0000000000000', '', 'error', 1, 1, -1, 1, NULL, 1)",
+        "INSERT INTO builds VALUES ('0000000000000', '', 'error', 1, 1, 1, 1, NULL, 9223372036854775807),
+            ('0000000000001', '', 'error', 1, 1, 1, 1, NULL, 9223372036854775807)",
+    ] {
+        let root = bench.damaged(&|_| {});
+        let store = Store::open(&root).unwrap();
+        store.db.write("spoil", |transaction| transaction.execute(spoil, [])).unwrap();
+        store.close().unwrap();
+        super::super::damage::note(&root, "played");
+        let (store, _) = Store::open_or_rebuild(&root).unwrap();
+        assert_eq!(look(&store).unwrap().images, ROWS, "{spoil}");
+        store.records().put(&key("new"), &record(&[])).unwrap();
+        store.put_image("new", &image(&store, 1)).unwrap();
+        store.mark_durable().unwrap();
+        let limits = BuildLimits {
+            count: 1,
+            age: std::time::Duration::from_secs(1),
+            size_bytes: 1,
+        };
+        store.trim_builds(&limits).unwrap();
+        store.close().unwrap();
+        let (store, rebuilt) = Store::open_or_rebuild(&root).unwrap();
+        assert_eq!(rebuilt, None, "{spoil}");
+        assert!(store.records().get(&key("new")).unwrap().is_some(), "{spoil}");
+    }
+}
+
 #[test]
 fn nobody_makes_it_anew_beside_others() {
     let bench = Bench::new();
