@@ -3,13 +3,16 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::thread::sleep;
+use std::thread::{scope, sleep};
 use std::time::Instant;
 
 use super::bed::{BASE, Bed, Said};
 
 /// Commands that are killed while they make a database anew.
 const KILLS: u32 = 16;
+/// Builds at the same time, and how often.
+const BUILDERS: usize = 5;
+const ROUNDS: usize = 8;
 /// Bytes that are changed in the database, and in its log.
 const FLIPS: usize = 60;
 
@@ -233,6 +236,52 @@ fn damage_that_a_build_meets_on_its_way_is_told() {
     damaged.bed.run(&["system", "check", "--repair"]).is("damaged-store-repair.txt", &[]);
     damaged.expected = damaged.build().unwrap();
     damaged.bed.is_whole();
+}
+
+#[test]
+fn builds_that_meet_the_damage_together_all_get_on() {
+    let Some(mut damaged) = Damaged::new() else { return };
+    fold(&damaged.bed.path("sound"));
+    let (mut told, mut refused) = (0, 0);
+    for round in 0..ROUNDS {
+        damaged.copy("sound", "store");
+        let table = ["records", "images", "layers", "packed"][round % 4];
+        without_root(&damaged.bed.path("store"), table);
+        let build = |builder: usize| {
+            let (fixed, iid) = ("--build-arg=SOURCE_DATE_EPOCH=1", format!("iid{builder}"));
+            let arguments =
+                ["build", "--progress=quiet", fixed, "-t", "app", "--iidfile", &iid, "ctx"];
+            let said = damaged.bed.run(&arguments);
+            (said, fs::read_to_string(damaged.bed.path(&iid)).unwrap_or_default())
+        };
+        let ended: Vec<_> = scope(|scope| {
+            let builders: Vec<_> =
+                (0..BUILDERS).map(|builder| scope.spawn(move || build(builder))).collect();
+            builders.into_iter().map(|builder| builder.join().unwrap()).collect()
+        });
+        for (said, id) in ended {
+            told += usize::from(said.stderr.contains("was damaged and is made anew"));
+            if said.code == Some(0) {
+                assert_eq!(id, damaged.expected, "{table}: {}", said.stderr);
+            } else {
+                refused += 1;
+                assert_eq!(said.code, Some(6), "{table}: {}", said.stderr);
+                assert!(said.stderr.contains("kiln system check --repair"), "{}", said.stderr);
+            }
+        }
+        let expected = damaged.expected.clone();
+        assert_eq!(damaged.build(), Ok(expected), "{table}");
+        // What no build met.
+        let said = damaged.bed.run(&["system", "check", "--repair"]);
+        assert_eq!(said.code, Some(0), "{table}: {}", said.stderr);
+        damaged.bed.is_sound();
+        damaged.bed.left_nothing();
+    }
+    eprintln!(
+        "{told} of {} builds made a database anew, {refused} did not get on",
+        ROUNDS * BUILDERS
+    );
+    assert!(told > 0 && refused < ROUNDS, "{told} {refused}");
 }
 
 #[test]
