@@ -124,8 +124,18 @@ impl LowArgs {
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
-        let mut command = flowing(Self::command().after_help(exit_codes()));
-        let low = Self::from_arg_matches(&command.clone().try_get_matches_from(args)?)?;
+        let arguments: Vec<OsString> = args.into_iter().map(Into::into).collect();
+        let mut command = Self::command().after_help(exit_codes());
+        let matches = command.try_get_matches_from_mut(&arguments).map_err(|error| {
+            use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand};
+            if !matches!(error.kind(), DisplayHelp | DisplayHelpOnMissingArgumentOrSubcommand) {
+                return error;
+            }
+            // Who reads help pays for its paragraphs, and nobody else.
+            let command = flowing(Self::command().after_help(exit_codes()));
+            command.try_get_matches_from(&arguments).err().unwrap_or(error)
+        })?;
+        let low = Self::from_arg_matches(&matches)?;
         if let Command::Build(build) = &low.command {
             build.check().map_err(|error| {
                 let build = command.find_subcommand_mut("build").unwrap_or_else(|| {
