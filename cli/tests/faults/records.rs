@@ -103,6 +103,18 @@ fn a_list_that_is_lost_is_made_from_the_files() {
     bed.is_whole();
 }
 
+/// As after a kill between the last line of a build's file and its row.
+#[test]
+fn a_build_that_is_not_listed_yet_is_nothing_wrong() {
+    let Some((bed, _)) = built() else { return };
+    let database = rusqlite::Connection::open(bed.path("store/kiln.db")).unwrap();
+    assert_eq!(database.execute("DELETE FROM builds", []).unwrap(), 4);
+    drop(database);
+    let checked = check(&bed, &[]);
+    assert_eq!((checked.code, checked.stderr.as_str()), (Some(0), ""));
+    assert_eq!(statuses(&bed), ["Completed"; 4]);
+}
+
 #[test]
 fn any_byte_may_be_another_and_any_length_be_left() {
     let Some((bed, files)) = built() else { return };
