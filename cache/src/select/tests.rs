@@ -11,6 +11,7 @@ use super::fixture::{
 };
 use super::*;
 use crate::account::{self, Changed, Listing, changes};
+use crate::context::LocalTree;
 use crate::layer::LayerWriter;
 use crate::tree::Mtime;
 
@@ -529,4 +530,44 @@ fn files_alone_may_be_archives() {
     };
     assert_eq!(file("/link.tar"), Some(b"dir/a.tar".to_vec()));
     assert_eq!(file("/dir"), None);
+}
+
+/// A tree whose names stand for something else by the time they are read.
+struct Swapped<'a>(&'a LocalTree);
+
+impl SourceTree for Swapped<'_> {
+    fn peek(&self, path: &[u8]) -> Result<Option<Peek>, SelectError> {
+        self.0.peek(path)
+    }
+
+    fn entry(&self, path: &[u8]) -> Result<Option<Found>, SelectError> {
+        self.0.entry(path)
+    }
+
+    fn list<T: Send>(
+        &self,
+        dir: &[u8],
+        want: &mut dyn FnMut(&[u8], Kind) -> Option<T>,
+    ) -> Result<Vec<(T, Found)>, SelectError> {
+        self.0.list(dir, &mut |name, kind| {
+            want(name, if kind == Kind::Dir { Kind::Other } else { Kind::Dir })
+        })
+    }
+
+    fn open(&self, path: &[u8]) -> Result<fs::File, SelectError> {
+        self.0.open(path)
+    }
+
+    fn is_mutable(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_directory_that_comes_or_goes_meanwhile_is_a_change() {
+    for name in ["file", "dir/file"] {
+        let files = Files::new(&[name]);
+        let error = select(&Swapped(&files.tree()), &copy("/", "/")).unwrap_err();
+        assert!(matches!(error, SelectError::Changed { .. }), "{name}: {error:?}");
+    }
 }

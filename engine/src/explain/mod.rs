@@ -188,26 +188,19 @@ impl Reason {
     /// Whether more than the results of other steps that ran is behind it.
     #[must_use]
     pub fn is_own(&self) -> bool {
-        match self {
-            Self::Differs(nearest) => {
-                nearest.differences.is_empty()
-                    || nearest.differences.iter().any(|difference| ran(difference).is_none())
-            }
-            Self::NoCache
-            | Self::NoCacheFilter
-            | Self::First
-            | Self::Gone(_)
-            | Self::Husk
-            | Self::Unfinished
-            | Self::Forgotten
-            | Self::Refused => true,
-        }
+        let differences = self.differences();
+        differences.is_empty() || differences.iter().any(|difference| ran(difference).is_none())
     }
 
     /// The steps that ran and whose results it follows from, by index.
     pub fn steps(&self) -> impl Iterator<Item = usize> + '_ {
-        let differences = match self {
-            Self::Differs(nearest) => nearest.differences.as_slice(),
+        self.differences().iter().filter_map(ran)
+    }
+
+    /// From the nearest earlier record; none where no record is what matters.
+    fn differences(&self) -> &[Distinction] {
+        match self {
+            Self::Differs(nearest) => &nearest.differences,
             Self::NoCache
             | Self::NoCacheFilter
             | Self::First
@@ -216,8 +209,7 @@ impl Reason {
             | Self::Unfinished
             | Self::Forgotten
             | Self::Refused => &[],
-        };
-        differences.iter().filter_map(ran)
+        }
     }
 }
 
