@@ -5,6 +5,7 @@
 
 mod commands;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use kiln_cli::args::{self, LowArgs};
@@ -34,7 +35,12 @@ fn main() -> ExitCode {
         commands::note("warning", reason);
     }
     start_log();
-    commands::run(arguments, entered == Entered::AlreadyRoot)
+    let code = commands::run(arguments, entered == Entered::AlreadyRoot);
+    // A reader that went away has what it wanted.
+    let _unread = std::io::stdout().lock().flush();
+    // All that outlasts the process is written and closed by now. To give its memory back piece by piece, as at a
+    // usual end, would take a tenth of a build that has nothing to do.
+    signal_hook::low_level::exit(code.into())
 }
 
 /// Kiln's own diagnostics, for whoever looks for a defect: `KILN_LOG=debug`.

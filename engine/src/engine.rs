@@ -67,11 +67,11 @@ impl Engine {
         self.rebuilt.as_ref()
     }
 
-    /// Whether anything was stored that a crash of the machine could still undo; see
-    /// [`Engine::settle`].
+    /// Whether anything was stored that a crash of the machine could still undo, or later builds would be slower
+    /// for; see [`Engine::settle`].
     #[must_use]
-    pub fn has_published(&self) -> bool {
-        self.store.has_published()
+    pub fn is_unsettled(&self) -> bool {
+        self.store.is_unsettled()
     }
 
     /// Sandboxes for one build.

@@ -76,6 +76,30 @@ impl<'a> Narrator<'a> {
         result.expect("each work ends once")
     }
 
+    /// Does a short piece of work as a task of its own, on this thread: to wake another takes longer. What it
+    /// reports is told when it has ended.
+    ///
+    /// # Errors
+    /// The work's own.
+    pub fn perform_here<T, E: Error>(
+        &mut self,
+        name: &str,
+        work: impl FnOnce(&dyn Report) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let task = self.declare(name, Vec::new(), None);
+        let since = self.now();
+        self.tell(task, EventKind::Started);
+        let (sender, messages) = crossbeam_channel::unbounded::<Message<()>>();
+        let result = work(&Reporter { task, sender: &sender });
+        for message in messages.try_iter() {
+            if let Message::Note(task, kind) = message {
+                self.tell(task, kind);
+            }
+        }
+        self.tell(task, self.ending(result.as_ref().err(), since));
+        result
+    }
+
     /// Does several pieces of work as [`Narrator::perform`] does, up to `jobs` at the same time. The
     /// results come in the order of the works.
     pub fn perform_all<T, E, W>(

@@ -26,6 +26,9 @@ use codec::Remembered;
 
 mod codec;
 
+/// What is shorter is read in less time than it takes to start a thread.
+pub(super) const LONG_BYTES: u64 = 64 * 1024;
+
 /// What reading gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Known {
@@ -116,14 +119,18 @@ impl StatCache {
         Self::of(Box::new(|| Remembered::read(bytes).unwrap_or_default()))
     }
 
-    /// As [`StatCache::decode`] of what `file` holds, which another thread reads meanwhile. Without the
-    /// file, or when it cannot be read, the cache is empty.
+    /// As [`StatCache::decode`] of what `file` holds, which another thread reads meanwhile if there is much of it.
+    /// Without the file, or when it cannot be read, the cache is empty.
     #[must_use]
     pub fn read_ahead(file: PathBuf) -> Self {
+        let is_long = fs::metadata(&file).is_ok_and(|meta| meta.len() > LONG_BYTES);
         let cache = Self::of(Box::new(|| {
             let bytes = fs::read(file).unwrap_or_default();
             Remembered::read(bytes).unwrap_or_default()
         }));
+        if !is_long {
+            return cache;
+        }
         let ahead = Arc::clone(&cache.remembered);
         rayon::spawn(move || {
             LazyLock::force(&ahead);
@@ -175,6 +182,12 @@ impl StatCache {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.remembered.is_empty()
+    }
+
+    /// Whether what the file holds is there already.
+    #[cfg(test)]
+    pub(crate) fn is_read(&self) -> bool {
+        LazyLock::get(&self.remembered).is_some()
     }
 
     /// The same memory with another clock, to test what depends on a file's age.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
+use super::stat_cache::LONG_BYTES;
 use super::*;
 use crate::tree::Mtime;
 
@@ -273,6 +274,26 @@ fn the_memory_survives_and_forgets_what_is_gone() {
     assert_eq!(StatCache::decode(bytes).len(), 3, "a, dir and dir/c");
     assert_eq!(StatCache::read_ahead(file).len(), 3);
     assert!(StatCache::read_ahead(context.path("none")).is_empty());
+}
+
+#[test]
+fn a_long_memory_is_read_ahead() {
+    let context = Context::new();
+    let cache = StatCache::default();
+    context.write("one", "");
+    for index in 0..LONG_BYTES / 64 {
+        cache.learn(b"", index.to_string().as_bytes(), context.key("one"), Known::default());
+    }
+    let bytes = cache.encode().unwrap();
+    assert!(bytes.len() as u64 > LONG_BYTES);
+    let file = context.path("memory");
+    fs::write(&file, &bytes).unwrap();
+    let ahead = StatCache::read_ahead(file.clone());
+    while !ahead.is_read() {
+        std::thread::yield_now();
+    }
+    fs::remove_file(&file).unwrap();
+    assert_eq!(ahead.len() as u64, LONG_BYTES / 64);
 }
 
 #[test]

@@ -34,6 +34,10 @@ pub(super) fn of(roots: &[Root], copy: &CopyOp) -> Digest {
                 out.number(0);
                 out.number(entries.len() as u64);
                 hash.update(&std::mem::take(&mut out).0);
+                if entries.len() <= ENTRIES_PER_TASK {
+                    hash.update(&Framed::of(entries, reads).0);
+                    continue;
+                }
                 let framed: Vec<Framed> = entries
                     .par_chunks(ENTRIES_PER_TASK)
                     .map(|entries| Framed::of(entries, reads))

@@ -118,10 +118,17 @@ impl<T: SourceTree> Walk<'_, T> {
                     next += 1;
                 }
             }
-            let lists: Result<Vec<Vec<Child>>, SelectError> =
-                below.into_par_iter().map(|place| self.list(&place)).collect();
             level = walked.len()..next;
-            walked.append(&mut lists?);
+            if below.len() > 1 {
+                let lists: Result<Vec<Vec<Child>>, SelectError> =
+                    below.into_par_iter().map(|place| self.list(&place)).collect();
+                walked.append(&mut lists?);
+            } else {
+                // No threads are woken, or started, for a chain of directories.
+                for place in below {
+                    walked.push(self.list(&place)?);
+                }
+            }
         }
         Ok(in_order(walked))
     }

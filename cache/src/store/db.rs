@@ -20,7 +20,7 @@ use crate::CacheError;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Compiled statements kept: more than there are in this crate.
 const STATEMENTS: usize = 64;
-/// The log is folded into the database at the end of a build; in the middle only past this many pages.
+/// The log is folded into the database after a build that finds it long; in the middle only past this many pages.
 const CHECKPOINT_PAGES: u32 = 4096;
 
 /// A shared handle on `kiln.db`. Clones share one connection.
@@ -123,12 +123,16 @@ impl Db {
         self.inner.published.load(Ordering::Acquire)
     }
 
-    /// Moves a log longer than `longest_bytes` into the database, unless somebody is using it.
-    pub(super) fn fold_log(&self, longest_bytes: u64) -> Result<(), CacheError> {
+    /// How long the log is.
+    pub(super) fn log_bytes(&self) -> u64 {
         let mut log = self.inner.path.clone().into_os_string();
         log.push("-wal");
-        let length = std::fs::metadata(&log).map_or(0, |meta| meta.len());
-        if length <= longest_bytes {
+        std::fs::metadata(&log).map_or(0, |meta| meta.len())
+    }
+
+    /// Moves a log longer than `longest_bytes` into the database, unless somebody is using it.
+    pub(super) fn fold_log(&self, longest_bytes: u64) -> Result<(), CacheError> {
+        if self.log_bytes() <= longest_bytes {
             return Ok(());
         }
         self.read("fold the log into the database", |connection| {

@@ -16,26 +16,28 @@ use crate::CacheError;
 /// Where the kernel says which boot this is.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// A log longer than this is folded into the database: every later open reads all of it.
-const LONGEST_LOG_BYTES: u64 = 512 * 1024;
+const LONGEST_LOG_BYTES: u64 = 256 * 1024;
 
 impl Store {
     /// Makes all that was stored so far survive a crash of the machine. Takes as long as the disk does;
     /// without it nothing is wrong, but the results of this boot are lost with the machine's power.
-    /// Does nothing when nothing was stored since the last time, by whatever process.
+    /// Syncs nothing when nothing was stored since the last time, by whatever process. A log that has become
+    /// long is folded into the database in any case.
     ///
     /// # Errors
     /// When the filesystem cannot be synced or the database written.
     pub fn mark_durable(&self) -> Result<(), CacheError> {
-        if !self.has_unmarked()? {
-            return Ok(());
+        if self.has_unmarked()? {
+            self.sync_and_mark()?;
         }
-        self.sync_and_mark()
+        self.db.fold_log(LONGEST_LOG_BYTES)
     }
 
-    /// Whether this handle stored anything: if it did not, whoever did takes care of it.
+    /// Whether this handle stored anything (if it did not, whoever did takes care of it), or the log has become
+    /// long: builds that find everything note that, too, and each reads the notes of all before it.
     #[must_use]
-    pub fn has_published(&self) -> bool {
-        self.db.has_published()
+    pub fn is_unsettled(&self) -> bool {
+        self.db.has_published() || self.db.log_bytes() > LONGEST_LOG_BYTES
     }
 
     fn has_unmarked(&self) -> Result<bool, CacheError> {
@@ -62,11 +64,14 @@ impl Store {
         })?;
         let root = File::open(&self.root).map_err(CacheError::io("open", &self.root))?;
         rustix::fs::syncfs(&root).map_err(CacheError::io("sync the filesystem of", &self.root))?;
-        self.db.write("mark results as durable", |transaction| {
-            transaction
-                .execute("UPDATE state SET durable_epoch = max(durable_epoch, ?1)", params![epoch])
-        })?;
-        self.db.fold_log(LONGEST_LOG_BYTES)
+        self.db
+            .write("mark results as durable", |transaction| {
+                transaction.execute(
+                    "UPDATE state SET durable_epoch = max(durable_epoch, ?1)",
+                    params![epoch],
+                )
+            })
+            .map(drop)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use kiln_cli::answers;
 use kiln_cli::args::{Call, CallFormat, CallMethod, ProgressMode};
 use kiln_cli::exit_code::ExitCode;
-use kiln_cli::render::{Display, on_stderr};
+use kiln_cli::render::on_stderr;
 use kiln_engine::{Answer, BuildRequest, Engine, Question};
 
 use super::report::{note, show, unseen_image};
@@ -24,7 +24,7 @@ pub(super) fn ask(
         CallMethod::Targets => Question::Targets,
     };
     let start = Instant::now();
-    let display = Display::start(on_stderr(mode), move || start.elapsed());
+    let display = on_stderr(mode, move || start.elapsed());
     let answer = engine.ask(question, request, &mut |event| display.show(event));
     // A view that cannot be shown fails nothing.
     let _unseen = display.finish();

@@ -10,7 +10,7 @@ use std::time::Instant;
 use kiln_cli::answers::{self, Told};
 use kiln_cli::args::{self, BuildArgs, CallMethod, Context, OutputSpec, ProgressMode, SecretInKey};
 use kiln_cli::exit_code::ExitCode;
-use kiln_cli::render::{Display, diagnostic_line, on_stderr};
+use kiln_cli::render::{diagnostic_line, on_stderr};
 use kiln_cli::why::{self, Detail};
 use kiln_engine::{
     AfterFailure, BuildContext, BuildRequest, Built, BuiltImage, CacheTransfers, Conduct,
@@ -77,7 +77,7 @@ fn perform(
     cancel: &Cancel,
 ) -> Finished {
     let start = Instant::now();
-    let display = Display::start(on_stderr(arguments.view.mode()), move || start.elapsed());
+    let display = on_stderr(arguments.view.mode(), move || start.elapsed());
     let on_error = &arguments.settings.on_error;
     request.conduct.attendant = attend::attendant(on_error, display.holder(), cancel);
     let finished = engine.build(request, cancel, &mut |event| display.show(event));

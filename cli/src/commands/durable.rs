@@ -20,7 +20,7 @@ const NAME: &str = "kiln-mark-durable";
 /// Starts the process, if the engine stored anything. Without it the next build after a loss of power runs
 /// more.
 pub(crate) fn in_background(engine: &Engine) {
-    if !engine.has_published() {
+    if !engine.is_unsettled() {
         return;
     }
     let both = engine.build_limits().and_then(|builds| Ok((builds, engine.limits()?)));

@@ -49,7 +49,7 @@ impl From<EngineError> for Failure {
 }
 
 /// Does what was asked for.
-pub(crate) fn run(arguments: LowArgs, is_root: bool) -> std::process::ExitCode {
+pub(crate) fn run(arguments: LowArgs, is_root: bool) -> u8 {
     let place = Place {
         root: arguments.root.unwrap_or_else(|| default_root(is_root)),
         config: arguments.config,
@@ -75,10 +75,10 @@ pub(crate) fn run(arguments: LowArgs, is_root: bool) -> std::process::ExitCode {
         Command::Debug(DebugArgs { what: Debugged::Shell(shell) }) => shell::shell(&place, &shell),
     };
     match result {
-        Ok(()) => ExitCode::Success.into(),
-        Err(Failure::Told(code)) => code.into(),
-        Err(Failure::Exit(code)) => code.into(),
-        Err(Failure::Engine(error)) => fail(&error).into(),
+        Ok(()) => ExitCode::Success.code(),
+        Err(Failure::Told(code)) => code.code(),
+        Err(Failure::Exit(code)) => code,
+        Err(Failure::Engine(error)) => fail(&error).code(),
     }
 }
 

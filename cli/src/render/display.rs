@@ -29,7 +29,8 @@ const MAX_EVENTS_HELD: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct Display {
     inbox: Arc<Inbox>,
-    thread: JoinHandle<io::Result<()>>,
+    /// None where nothing is shown.
+    thread: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Display {
@@ -41,7 +42,15 @@ impl Display {
         let inbox = Arc::new(Inbox::default());
         let outbox = Reader(Arc::clone(&inbox));
         let thread = thread::spawn(move || run(renderer, &clock, &outbox));
-        Self { inbox, thread }
+        Self { inbox, thread: Some(thread) }
+    }
+
+    /// Shows nothing, and takes no thread for it.
+    #[must_use]
+    pub fn nothing() -> Self {
+        let inbox = Arc::new(Inbox::default());
+        inbox.lock().unread = true;
+        Self { inbox, thread: None }
     }
 
     /// Takes in the next event.
@@ -61,7 +70,8 @@ impl Display {
     /// When something could not be shown, then or earlier.
     pub fn finish(self) -> io::Result<()> {
         self.inbox.end();
-        self.thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+        let Some(thread) = self.thread else { return Ok(()) };
+        thread.join().unwrap_or_else(|panic| resume_unwind(panic))
     }
 }
 
@@ -302,6 +312,18 @@ mod tests {
         display.finish().unwrap();
         let after: Vec<_> = seen.iter().collect();
         assert_eq!((after[0], after.len()), ("resume", 1 + 2 * MAX_EVENTS_BEHIND));
+    }
+
+    #[test]
+    fn nothing_is_shown_without_anybody_to_wait_for() {
+        let display = Display::nothing();
+        let holder = display.holder();
+        for _ in 0..2 * MAX_EVENTS_BEHIND {
+            display.show(event());
+        }
+        drop(holder.hold());
+        assert!(display.thread.is_none() && display.inbox.lock().events.is_empty());
+        display.finish().unwrap();
     }
 
     #[test]

@@ -68,12 +68,12 @@ pub trait Renderer: Send {
 }
 
 /// The view on standard error that was asked for. Without a terminal there, the one for terminals
-/// gives way to plain lines.
+/// gives way to plain lines. `clock` tells the time since the narration's start.
 #[must_use]
-pub fn on_stderr(mode: ProgressMode) -> Box<dyn Renderer> {
+pub fn on_stderr(mode: ProgressMode, clock: impl Fn() -> Duration + Send + 'static) -> Display {
     let terminal = console::Term::stderr();
-    match mode {
-        ProgressMode::Quiet => Box::new(Quiet),
+    let renderer: Box<dyn Renderer> = match mode {
+        ProgressMode::Quiet => return Display::nothing(),
         ProgressMode::Rawjson => Box::new(RawJson::new(io::stderr())),
         ProgressMode::Auto | ProgressMode::Tty if terminal.is_term() => {
             Box::new(Tty::new(Box::new(terminal), console::colors_enabled_stderr()))
@@ -81,5 +81,6 @@ pub fn on_stderr(mode: ProgressMode) -> Box<dyn Renderer> {
         ProgressMode::Plain | ProgressMode::Auto | ProgressMode::Tty => {
             Box::new(Plain::new(io::stderr()))
         }
-    }
+    };
+    Display::start(renderer, clock)
 }

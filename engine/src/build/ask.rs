@@ -62,7 +62,7 @@ impl Engine {
         let clock = || start.elapsed();
         let mut narrator = Narrator::new(&clock, sink);
         let contexts = self.open_contexts(request, &Cancel::never(), &mut narrator)?;
-        let text = narrator.perform("[internal] load build definition", |_| {
+        let text = narrator.perform_here("[internal] load build definition", |_| {
             self.load_definition(request, &contexts)
         })?;
         match question {

@@ -88,7 +88,7 @@ impl Engine {
         narrator: &mut Narrator<'_>,
     ) -> Result<Built, EngineError> {
         let contexts = self.open_contexts(request, cancel, narrator)?;
-        let text = narrator.perform("[internal] load build definition", |_| {
+        let text = narrator.perform_here("[internal] load build definition", |_| {
             self.load_definition(request, &contexts)
         })?;
         let (plans, remarks) = self.plan(request, &text, &contexts, narrator)?;
@@ -157,7 +157,11 @@ impl Engine {
                 };
                 (format!("[{prefix}internal] load metadata for {reference}"), work)
             });
-        narrator.perform_all(request.conduct.jobs, works.collect())
+        let mut works: Vec<_> = works.collect();
+        if works.len() > 1 {
+            return narrator.perform_all(request.conduct.jobs, works);
+        }
+        works.drain(..).map(|(name, work)| narrator.perform_here(&name, work)).collect()
     }
 }
 

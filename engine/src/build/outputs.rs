@@ -38,8 +38,12 @@ impl Build<'_> {
         if outputs.contains(&Output::CacheOnly) {
             return Ok(None);
         }
-        let (parts, manifest) = narrator
-            .perform("exporting to image", |report| self.assemble(targets, transfer, report))?;
+        let assemble = |report: &dyn Report| self.assemble(targets, transfer, report);
+        let (parts, manifest) = match transfer {
+            // How much was fetched is to be seen meanwhile.
+            Some(_) => narrator.perform("exporting to image", assemble)?,
+            None => narrator.perform_here("exporting to image", assemble)?,
+        };
         for output in outputs {
             narrator.perform(describe(output), |_| self.write(output, &manifest, &parts))?;
         }

@@ -152,16 +152,10 @@ impl Engine {
         form: &Form,
         run: &dyn Fn(&mut (dyn FnMut() + Send)),
     ) -> Result<BlobRef, EngineError> {
-        if let Some(blob) = &layer.blob {
-            if !self.store.has_blob(&blob.digest)? {
-                return Err(CacheError::MissingBlob { digest: blob.digest.clone() }.into());
-            }
-            return Ok(blob.clone());
-        }
-        let name = form.to_string();
-        if let Some(known) = self.store.packed(&layer.digest, &name)? {
+        if let Some(known) = self.known_blob(layer, form)? {
             return Ok(known);
         }
+        let name = form.to_string();
         self.packing.take((layer.digest, name.clone()), || {
             // A cache that is sent beside the build may have packed it meanwhile.
             if let Some(known) = self.store.packed(&layer.digest, &name)? {
@@ -177,13 +171,32 @@ impl Engine {
         })
     }
 
+    /// The blob that a layer came from or was packed as before.
+    fn known_blob(&self, layer: &LayerRef, form: &Form) -> Result<Option<BlobRef>, EngineError> {
+        let Some(blob) = &layer.blob else {
+            return Ok(self.store.packed(&layer.digest, &form.to_string())?);
+        };
+        if !self.store.has_blob(&blob.digest)? {
+            return Err(CacheError::MissingBlob { digest: blob.digest.clone() }.into());
+        }
+        Ok(Some(blob.clone()))
+    }
+
     /// The blobs of layers, in their order. Each layer is packed by one thread, however often it is listed.
     fn packed_all(&self, layers: &[LayerRef], form: &Form) -> Result<Vec<BlobRef>, EngineError> {
-        let distinct: BTreeSet<&LayerRef> = layers.iter().collect();
-        let blobs = distinct
-            .into_par_iter()
-            .map(|layer| Ok((layer, self.packed(layer, form)?)))
-            .collect::<Result<BTreeMap<_, _>, EngineError>>()?;
+        let (mut blobs, mut unpacked) = (BTreeMap::new(), Vec::new());
+        for layer in layers.iter().collect::<BTreeSet<_>>() {
+            match self.known_blob(layer, form)? {
+                Some(blob) => drop(blobs.insert(layer, blob)),
+                None => unpacked.push(layer),
+            }
+        }
+        // Only then, since it starts the threads where nothing did before.
+        if !unpacked.is_empty() {
+            let packed = unpacked.into_par_iter();
+            let packed = packed.map(|layer| Ok((layer, self.packed(layer, form)?)));
+            blobs.extend(packed.collect::<Result<Vec<_>, EngineError>>()?);
+        }
         Ok(layers.iter().filter_map(|layer| blobs.get(layer).cloned()).collect())
     }
 

@@ -462,10 +462,16 @@ fn the_engines_own_work_is_narrated_alike() {
     let results = narrator.perform_all(2.try_into().unwrap(), works);
     let results: Vec<_> = results.into_iter().map(Result::ok).collect();
     assert_eq!(results, [None, Some(20), Some(30)]);
+    let here = narrator.perform_here("here", work(4));
+    assert_eq!(here.unwrap(), 40);
+    assert!(narrator.perform_here("in vain", work(1)).is_err());
     let text = trace(&events);
     assert!(text.starts_with("first started\nfirst warning: 0\nfirst finished\n"), "{text}");
     assert!(text.contains("work 1 failed: exit code 1: as scripted\n"), "{text}");
     assert!(text.contains("work 3 finished\n"), "{text}");
+    let end = "here started\nhere warning: 4\nhere finished\n\
+               in vain started\nin vain warning: 1\nin vain failed: exit code 1: as scripted\n";
+    assert!(text.ends_with(end), "{text}");
 }
 
 fn graphs() -> impl Strategy<Value = (Table, Vec<OpId>, usize)> {

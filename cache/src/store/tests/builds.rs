@@ -55,6 +55,23 @@ fn a_build_is_kept() {
 }
 
 #[test]
+fn a_log_that_notes_alone_made_long_is_folded_too() {
+    let (_dir, store) = store();
+    store.mark_durable().unwrap();
+    let log = || std::fs::metadata(store.root().join("kiln.db-wal")).unwrap().len();
+    let mut builds = 0;
+    while !store.is_unsettled() {
+        ended(&store, now_ms(), &WIDE);
+        builds += 1;
+        assert!(builds < 1000, "the log is {} bytes long", log());
+    }
+    assert!(builds > 10 && log() > 0);
+    store.mark_durable().unwrap();
+    assert_eq!(log(), 0);
+    assert!(!store.is_unsettled());
+}
+
+#[test]
 fn ids_sort_by_time() {
     let (_dir, store) = store();
     let mut made: Vec<_> =
