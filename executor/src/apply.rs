@@ -55,7 +55,7 @@ fn run<K: Kernel>(step: &Step, rest: &[Step], kernel: &mut K) -> Report {
 
 /// Becomes the step's user and returns its home directory.
 fn become_user(step: &Step, kernel: &mut impl Kernel) -> Result<String, Fault> {
-    let Step::BecomeUser { user, keep_capabilities, last_capability, may_set_groups } = step else {
+    let Step::BecomeUser { user, keep_capabilities, may_set_groups } = step else {
         return Ok(String::new());
     };
     let mut read = |path: &str| {
@@ -72,12 +72,12 @@ fn become_user(step: &Step, kernel: &mut impl Kernel) -> Result<String, Fault> {
         groups
     });
     let identity = Identity { uid: found.uid, gid: found.gid, groups };
-    kernel.become_user(&identity, *keep_capabilities, *last_capability).map_err(
-        |error| match error.raw_os_error() {
+    kernel.become_user(&identity, *keep_capabilities).map_err(|error| {
+        match error.raw_os_error() {
             Some(libc::EINVAL) => Fault::UnmappedId { kind: "user".to_owned(), id: found.uid },
             _ => Fault::step(step, &error),
-        },
-    )?;
+        }
+    })?;
     Ok(found.home)
 }
 

@@ -24,7 +24,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFl
 
 use crate::apply::{apply, prepare};
 use crate::linux::{Linux, null_input};
-use crate::plan::{Frame, Namespace, Step};
+use crate::plan::{Filter, Frame, Namespace, Step};
 use crate::report::{self, Fault, Report};
 use crate::sys;
 
@@ -64,17 +64,19 @@ fn serve() -> io::Result<()> {
     nix::sys::prctl::set_dumpable(false)?;
     sys::close_inherited_descriptors()?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
-    sys::let_children_go()?;
     let control = io::stdin().as_fd().try_clone_to_owned()?;
-    // What the processor can do is asked once, not by each process: that is slow on a virtual machine.
-    let _any = kiln_ir::Digest::of(b"");
+    let ignored_signals = sys::ignored_signals();
+    // What the processor can do is asked once, not by each process: that is slow on a virtual machine. And the filter
+    // is made once.
+    let _any = (kiln_ir::Digest::of(b""), Filter::default_of_docker());
+    sys::let_children_go()?;
     // Made once: to clear it for each request would copy all of it in each process that shares it.
     let mut space = vec![0; REQUEST_LIMIT];
     while let Some(request) = receive(control.as_fd(), &mut space)? {
         match sys::fork_into(request.namespaces) {
             Ok(sys::Side::Child) => {
                 drop(control);
-                first_process(request, &space);
+                first_process(request, &space, ignored_signals);
             }
             Ok(sys::Side::Parent(_)) => {}
             Err(error) => {
@@ -140,13 +142,13 @@ fn flags(namespaces: &[Namespace]) -> CloneFlags {
 }
 
 /// The whole life of a sandbox's first process.
-fn first_process(request: Request, received: &[u8]) -> ! {
+fn first_process(request: Request, received: &[u8], ignored_signals: Vec<i32>) -> ! {
     // With an error or without, there is nobody else to tell.
-    drop(make_and_run(request, received));
+    drop(make_and_run(request, received, ignored_signals));
     sys::end()
 }
 
-fn make_and_run(request: Request, received: &[u8]) -> io::Result<()> {
+fn make_and_run(request: Request, received: &[u8], ignored_signals: Vec<i32>) -> io::Result<()> {
     let Request { namespaces: _, steps, mut socket, stdout, stderr } = request;
     let frame: Vec<Step> = serde_json::from_slice(&received[steps])?;
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
@@ -154,7 +156,7 @@ fn make_and_run(request: Request, received: &[u8]) -> io::Result<()> {
     null_input()?;
     nix::unistd::dup2_stdout(stdout)?;
     nix::unistd::dup2_stderr(stderr)?;
-    let mut kernel = Linux::new(socket.try_clone()?.into());
+    let mut kernel = Linux::new(socket.try_clone()?.into(), ignored_signals);
     if let Err(fault) = prepare(&frame, &mut kernel) {
         return socket.write_all(&report::encode(&Report::Failed(fault)));
     }

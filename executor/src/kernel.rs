@@ -57,7 +57,7 @@ pub(crate) trait Kernel {
     ///
     /// # Errors
     /// The operating system's.
-    fn become_user(&mut self, identity: &Identity, keep: u64, last: u32) -> io::Result<()>;
+    fn become_user(&mut self, identity: &Identity, keep: u64) -> io::Result<()>;
 
     /// Becomes the program at a guest path, relative ones starting at the command's directory. Returns
     /// only if that fails.

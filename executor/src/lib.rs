@@ -30,8 +30,8 @@ pub use error::ExecutorError;
 pub use facts::{HostFacts, Ids};
 pub use helper::helper_main;
 pub use plan::{
-    DeviceKind, FileSource, Filter, Frame, Kind, MountFlag, MountPoint, Namespace, RootMount,
-    SandboxPlan, Step, default_capabilities, plan,
+    DeviceKind, FileSource, Frame, Kind, MountFlag, MountPoint, Namespace, RootMount, SandboxPlan,
+    Step, default_capabilities, plan,
 };
 pub use sandboxes::{Attachment, FailedSandbox, Sandboxes, Upcoming};
 pub use spec::{

@@ -22,7 +22,7 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 pub(crate) use self::process::null_input;
 pub(crate) use self::terminal::{END_FOLLOWS, winsize};
 use crate::kernel::{Identity, Kernel, Spawned};
-use crate::plan::{DeviceKind, FileSource, Kind, MountFlag, RootMount};
+use crate::plan::{DeviceKind, FileSource, Filter, Kind, MountFlag, RootMount};
 use crate::report::Report;
 use crate::{Access, Exit, Step, mount, sys};
 
@@ -36,10 +36,13 @@ pub(crate) struct Linux {
     /// What stood for the root before that was mounted.
     frame: Option<OwnedFd>,
     snapshots: Vec<Snapshot>,
-    /// What hides directories, once something does.
+    /// What hides files and what hides directories, once something does.
+    null: Option<OwnedFd>,
     nothing: Option<OwnedFd>,
     /// The command's terminal, until the command has it.
     terminal: Option<OwnedFd>,
+    /// Signals that a program would go on ignoring.
+    ignored_signals: Vec<i32>,
 }
 
 #[derive(Debug)]
@@ -49,15 +52,17 @@ struct Snapshot {
 }
 
 impl Linux {
-    /// Watches `caller`'s socket.
-    pub(crate) fn new(caller: OwnedFd) -> Self {
+    /// Watches `caller`'s socket. The `ignored_signals` are to have their default action in the command.
+    pub(crate) fn new(caller: OwnedFd, ignored_signals: Vec<i32>) -> Self {
         Self {
             caller,
             root: None,
             frame: None,
             snapshots: Vec::new(),
+            null: None,
             nothing: None,
             terminal: None,
+            ignored_signals,
         }
     }
 
@@ -81,6 +86,11 @@ impl Linux {
     /// supplied with it) and is made there.
     fn target(&self, path: &str, directory: bool) -> io::Result<OwnedFd> {
         let root = self.root()?;
+        if self.frame.is_none() && directory {
+            // Of the frame, which nobody else has written to, the most is missing and nothing is a link.
+            let path = path.trim_start_matches('/');
+            let _exists = rustix::fs::mkdirat(root, path, guest::NEW_DIRECTORY);
+        }
         match guest::open(root, path) {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
             other => return other,
@@ -132,21 +142,28 @@ impl Linux {
 
     /// Hides a path, if it exists: a directory behind an empty one, anything else behind `/dev/null`.
     fn mask(&mut self, path: &str) -> io::Result<()> {
-        let root = self.root()?;
-        let Some(found) = existing(root, path)? else { return Ok(()) };
+        let Some(found) = existing(self.root()?, path)? else { return Ok(()) };
         let stat = rustix::fs::statat(&found, c"", AtFlags::EMPTY_PATH)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-            return put(&clone_tree(&guest::open(root, "/dev/null")?, false)?, &found);
+            return put(&clone_tree(self.null()?, false)?, &found);
         }
         // All stand behind the same: a filesystem for each takes longer to make and to take down.
         if let Some(nothing) = &self.nothing {
             return put(&clone_tree(nothing, false)?, &found);
         }
         mount::tmpfs(&by_descriptor(&found), Some(0), 0o755)?;
-        let nothing = guest::open(root, path)?;
+        let nothing = guest::open(self.root()?, path)?;
         sys::make_read_only(nothing.as_fd(), false)?;
         self.nothing = Some(nothing);
         Ok(())
+    }
+
+    fn null(&mut self) -> io::Result<&OwnedFd> {
+        let null = match self.null.take() {
+            Some(null) => null,
+            None => guest::open(self.root()?, "/dev/null")?,
+        };
+        Ok(self.null.insert(null))
     }
 
     /// Makes a path read-only, if it exists.
@@ -200,6 +217,7 @@ impl Linux {
         nix::unistd::chdir("/")?;
         self.root = None;
         self.frame = None;
+        self.null = None;
         self.nothing = None;
         self.snapshots.clear();
         Ok(())
@@ -256,7 +274,11 @@ impl Kernel for Linux {
             Step::SetLimits { limits } => process::set_limits(limits),
             Step::EnterDirectory { path } => process::enter(path),
             Step::NewKeyring => sys::new_session_keyring(),
-            Step::FilterSystemCalls { filter } => sys::filter_system_calls(filter.instructions()),
+            Step::LimitCapabilities { keep, last } => sys::limit_bounding_set(*keep, *last),
+            Step::FilterSystemCalls => match Filter::default_of_docker() {
+                Some(filter) => sys::filter_system_calls(filter.instructions()),
+                None => Ok(()),
+            },
             Step::ForkCommand | Step::BecomeUser { .. } | Step::Execute { .. } => {
                 Err(io::Error::other("this step is not one that is merely performed"))
             }
@@ -290,12 +312,12 @@ impl Kernel for Linux {
         Ok(Some(content))
     }
 
-    fn become_user(&mut self, identity: &Identity, keep: u64, last: u32) -> io::Result<()> {
-        process::become_user(identity, keep, last)
+    fn become_user(&mut self, identity: &Identity, keep: u64) -> io::Result<()> {
+        process::become_user(identity, keep)
     }
 
     fn execute(&mut self, path: &str, args: &[String], env: &[(String, String)]) -> io::Error {
-        process::execute(path, args, env)
+        process::execute(path, args, env, &self.ignored_signals)
     }
 
     fn exists(&mut self, path: &str) -> bool {

@@ -14,7 +14,7 @@ mod step;
 use std::path::{Path, PathBuf};
 
 pub use docker::default_capabilities;
-pub use seccomp::Filter;
+pub(crate) use seccomp::Filter;
 pub use step::{
     DeviceKind, FileSource, Frame, Kind, MountFlag, MountPoint, Namespace, RootMount, SandboxPlan,
     Step,
@@ -198,27 +198,26 @@ fn start_command(spec: &RunSpec, facts: &HostFacts, steps: &mut Vec<Step>) {
     if !spec.limits.is_empty() {
         steps.push(Step::SetLimits { limits: spec.limits.clone() });
     }
-    let keep = match spec.security {
-        Security::Sandbox => docker::default_capabilities(),
-        Security::Insecure => u64::MAX,
-    };
     steps.extend([Step::EnterDirectory { path: cwd.as_str().to_owned() }, Step::NewKeyring]);
     // Whoever may gain privileges must be privileged to install a filter.
-    if spec.security == Security::Sandbox
-        && facts.has_filters
-        && let Some(filter) = Filter::default_of_docker()
-    {
-        steps.push(Step::FilterSystemCalls { filter: filter.clone() });
+    if spec.security == Security::Sandbox && facts.has_filters {
+        steps.push(Step::FilterSystemCalls);
     }
     steps.extend([
         Step::BecomeUser {
             user: user.clone(),
-            keep_capabilities: keep,
-            last_capability: facts.last_capability,
+            keep_capabilities: kept_capabilities(spec.security),
             may_set_groups: facts.ids != Ids::Single,
         },
         Step::Execute { args: args.clone(), env: env.clone(), cwd: cwd.as_str().to_owned() },
     ]);
+}
+
+fn kept_capabilities(security: Security) -> u64 {
+    match security {
+        Security::Sandbox => docker::default_capabilities(),
+        Security::Insecure => u64::MAX,
+    }
 }
 
 #[cfg(test)]

@@ -185,17 +185,32 @@ pub(crate) fn loopback_up() -> io::Result<()> {
     check(i64::from(result)).map(drop)
 }
 
-/// Gives every signal its default action and lets all of them through, as a new program expects it.
-pub(crate) fn reset_signals() -> io::Result<()> {
-    for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: SIG_DFL installs no code of ours. SIGKILL, SIGSTOP and the two signals that the C
-        // library reserves are refused, which is of no account.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+/// The signals that are ignored here. A program that is executed would ignore them too, where one that has a handler
+/// of ours gets its default action by itself.
+pub(crate) fn ignored_signals() -> Vec<libc::c_int> {
+    let is_ignored = |signal: &libc::c_int| {
+        // SAFETY: `sigaction` is plain data, for which all zeroes is a valid value.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: without a new action the kernel only writes the present one, which lives across the call.
+        let asked = unsafe { libc::sigaction(*signal, std::ptr::null(), &raw mut action) };
+        asked == 0 && action.sa_sigaction == libc::SIG_IGN
+    };
+    (1..=libc::SIGRTMAX()).filter(is_ignored).collect()
+}
+
+/// Gives signals their default action and lets all through, as a new program expects it.
+pub(crate) fn reset_signals(ignored: &[libc::c_int]) -> io::Result<()> {
+    for &signal in ignored {
+        // SAFETY: SIG_DFL installs no code of ours.
+        if unsafe { libc::signal(signal, libc::SIG_DFL) } == libc::SIG_ERR {
+            return Err(io::Error::last_os_error());
+        }
     }
     Ok(nix::sys::signal::SigSet::empty().thread_set_mask()?)
 }
 
-/// Gives up every capability of the bounding set that `keep` has no bit for, up to number `last`.
+/// Gives up every capability of the bounding set that `keep` has no bit for, up to number `last`. What this process
+/// itself may do stays, until it executes a program.
 pub(crate) fn limit_bounding_set(keep: u64, last: u32) -> io::Result<()> {
     for capability in (0..=last.min(63)).filter(|number| keep & (1 << number) == 0) {
         // SAFETY: PR_CAPBSET_DROP takes a number and involves no memory.

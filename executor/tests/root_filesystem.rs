@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::PathBuf;
 
 use common::{Bed, can_run, execute, listing, success};
-use kiln_executor::{Access, Exit, MountSource, MountSpec, RunSpec, Writable};
+use kiln_executor::{Access, Exit, MountSource, MountSpec, RunSpec, Security, Writable};
 use kiln_ir::GuestPath;
 
 fn mount(target: &str, source: MountSource) -> MountSpec {
@@ -52,10 +52,19 @@ fn a_copied_up_directory_is_as_the_image_had_it() {
     if !can_run() {
         return;
     }
+    // /etc lacks hosts and resolv.conf, so it is in a stub layer too, be it the one below or the one on top.
+    for links in [false, true] {
+        check_copy_up(links);
+    }
+}
+
+fn check_copy_up(with_a_dangling_link: bool) {
     let bed = Bed::new();
-    // /etc lacks hosts and resolv.conf, so it is in the stub layer, from where it is copied up.
     let etc = bed.image().join("etc");
     fs::create_dir(&etc).unwrap();
+    if with_a_dangling_link {
+        symlink("/nowhere", etc.join("resolv.conf")).unwrap();
+    }
     std::os::unix::fs::chown(&etc, Some(12), Some(34)).unwrap();
     fs::set_permissions(&etc, fs::Permissions::from_mode(0o2751)).unwrap();
     rustix::fs::setxattr(&etc, "user.note", b"kept", rustix::fs::XattrFlags::empty()).unwrap();
@@ -303,10 +312,10 @@ fn a_file_in_the_way_is_named() {
     assert!(source.contains("the mount point `/srv/data`"), "{error}: {source}");
 }
 
-/// The stub layers in a scratch directory.
-fn stubs(spec: &RunSpec) -> Vec<String> {
+/// The stub layers of a kind in a scratch directory.
+fn stubs(spec: &RunSpec, kind: &str) -> Vec<String> {
     let mut found = listing(&spec.scratch);
-    found.retain(|path| path.starts_with("stub-") && !path.contains('/'));
+    found.retain(|path| path.starts_with(kind) && !path.contains('/'));
     found
 }
 
@@ -318,20 +327,66 @@ fn stub_layers_are_shared_where_they_fit() {
     let bed = Bed::new();
     let etc = bed.image().join("etc");
     fs::create_dir(&etc).unwrap();
+    // What the stub below all layers has of this name is hidden by a link that leads to nothing.
+    symlink("/etc/resolv.new", etc.join("resolv.conf")).unwrap();
     let first = bed.spec("stat -c %a /etc; echo x > /etc/x; rm /etc/hosts 2> /dev/null; true");
     assert_eq!(success(&first), "755");
-    let made = stubs(&first);
+    let made = stubs(&first, "stub-exact-");
     assert_eq!(made.len(), 1);
     // What the first wrote is not in what the second finds.
     let again = RunSpec { scratch: first.scratch.clone(), ..bed.spec("ls /etc") };
-    assert_eq!(success(&again), "hosts\nresolv.conf");
-    assert_eq!(stubs(&again), made);
+    assert_eq!(success(&again), "hosts\nresolv.conf\nresolv.new");
+    assert_eq!(stubs(&again, "stub-exact-"), made);
     // The image's own directory is another now, so its copy in the stub must be another too.
     fs::set_permissions(&etc, fs::Permissions::from_mode(0o711)).unwrap();
     let changed = RunSpec { scratch: first.scratch.clone(), ..bed.spec("stat -c %a /etc") };
     assert_eq!(success(&changed), "711");
-    assert_eq!(stubs(&changed).len(), 2);
+    assert_eq!(stubs(&changed, "stub-exact-").len(), 2);
     assert_eq!(listing(&changed.upper), Vec::<String>::new());
+}
+
+#[test]
+fn one_stub_layer_serves_all_images_that_hide_nothing() {
+    if !can_run() {
+        return;
+    }
+    let (bed, other) = (Bed::new(), Bed::new());
+    let first = bed.spec("ls / /etc");
+    assert_eq!(success(&first), "/:\nbin\ndev\netc\nproc\nsys\n\n/etc:\nhosts\nresolv.conf");
+    let made = stubs(&first, "stub-");
+    assert_eq!(made.len(), 1, "{made:?}");
+    other.write("etc/hosts", "the image's own");
+    fs::set_permissions(other.image().join("etc"), fs::Permissions::from_mode(0o711)).unwrap();
+    fs::set_permissions(other.image().join("etc/hosts"), fs::Permissions::from_mode(0o600))
+        .unwrap();
+    let script = "stat -c %a /etc; grep -c localhost /etc/hosts; umount /etc/hosts";
+    let spec = RunSpec {
+        scratch: first.scratch.clone(),
+        security: Security::Insecure,
+        ..other.spec(&format!("{script}; cat /etc/hosts"))
+    };
+    let seen = success(&spec);
+    assert!(seen.starts_with("711\n") && seen.ends_with("the image's own"), "{seen}");
+    assert_eq!(stubs(&spec, "stub-"), made);
+    assert_eq!(listing(&spec.upper), Vec::<String>::new());
+}
+
+#[test]
+fn mount_points_that_a_layer_has_removed_are_supplied() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    bed.write("etc/hosts", "of a lower layer");
+    let removed = bed.fresh("removed");
+    fs::create_dir(removed.join("etc")).unwrap();
+    let mode = rustix::fs::Mode::empty();
+    let kind = rustix::fs::FileType::CharacterDevice;
+    rustix::fs::mknodat(rustix::fs::CWD, removed.join("etc/hosts"), kind, mode, 0).unwrap();
+    let lowers = vec![bed.image(), removed];
+    let spec = RunSpec { lowers, ..bed.spec("grep -c localhost$ /etc/hosts; echo x > /etc/x") };
+    success(&spec);
+    assert_eq!(listing(&spec.upper), ["etc", "etc/x"]);
 }
 
 #[test]
@@ -349,5 +404,5 @@ fn runs_at_the_same_time_share_a_scratch_directory() {
             scope.spawn(|| assert_eq!(execute(spec).unwrap().exit, Exit::Code(0)));
         }
     });
-    assert_eq!(stubs(&specs[0]).len(), 1);
+    assert_eq!(stubs(&specs[0], "stub-").len(), 1);
 }

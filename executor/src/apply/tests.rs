@@ -42,8 +42,8 @@ impl Kernel for Fake {
         Ok(self.passwd.filter(|_| path == users::PASSWD).map(|text| text.as_bytes().to_vec()))
     }
 
-    fn become_user(&mut self, identity: &Identity, keep: u64, last: u32) -> io::Result<()> {
-        self.log.push(format!("{identity:?} {keep} {last}"));
+    fn become_user(&mut self, identity: &Identity, keep: u64) -> io::Result<()> {
+        self.log.push(format!("{identity:?} {keep}"));
         if identity.uid == 77 { Err(io::Error::from_raw_os_error(libc::EINVAL)) } else { Ok(()) }
     }
 
@@ -68,12 +68,7 @@ fn command(user: &str, args: &[&str], path: &str) -> Vec<Step> {
     vec![
         Step::NullInput,
         Step::ForkCommand,
-        Step::BecomeUser {
-            user: user.to_owned(),
-            keep_capabilities: 5,
-            last_capability: 40,
-            may_set_groups: true,
-        },
+        Step::BecomeUser { user: user.to_owned(), keep_capabilities: 5, may_set_groups: true },
         Step::Execute { args, env, cwd: "/".to_owned() },
     ]
 }
@@ -111,7 +106,7 @@ fn the_user_is_resolved_in_the_guest() {
     let mut kernel = Fake { passwd: Some("app:x:7:8::/home/app:/bin/sh"), ..Fake::default() };
     apply(&command("app", &["/x"], "/bin"), &mut kernel);
     let identity = Identity { uid: 7, gid: 8, groups: Some(vec![8]) };
-    assert_eq!(kernel.log[1], format!("{identity:?} 5 40"));
+    assert_eq!(kernel.log[1], format!("{identity:?} 5"));
     let expected = r#"execute /x [("A", "2"), ("PATH", "/bin"), ("HOME", "/home/app")]"#;
     assert_eq!(kernel.log[2], expected);
 }

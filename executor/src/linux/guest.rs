@@ -60,6 +60,11 @@ pub(super) struct Resolved {
 }
 
 impl Resolved {
+    /// A path, without links, of which nothing exists.
+    pub(super) fn absent(path: &str) -> Self {
+        Self { names: components(path.as_bytes()).collect(), existing: 0 }
+    }
+
     /// The path of the first `count` names, relative; empty for the root.
     pub(super) fn prefix(&self, count: usize) -> Vec<u8> {
         self.names[..count].join(&b'/')

@@ -128,9 +128,8 @@ fn resource(resource: Resource) -> nix::sys::resource::Resource {
 }
 
 /// Takes on ids, with only the kept capabilities left for programs to have.
-pub(super) fn become_user(identity: &Identity, keep: u64, last: u32) -> io::Result<()> {
+pub(super) fn become_user(identity: &Identity, keep: u64) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
-    sys::limit_bounding_set(keep, last)?;
     // So that the command can open /dev/stdout and /dev/stderr by name.
     nix::unistd::fchown(io::stdout(), Some(uid), Some(gid))?;
     nix::unistd::fchown(io::stderr(), Some(uid), Some(gid))?;
@@ -144,18 +143,28 @@ pub(super) fn become_user(identity: &Identity, keep: u64, last: u32) -> io::Resu
 }
 
 /// Becomes a program with nothing of Kiln's but its outputs; returns only if that fails.
-pub(super) fn execute(path: &str, args: &[String], env: &[(String, String)]) -> io::Error {
-    try_execute(path, args, env).unwrap_or_else(|error| error)
+pub(super) fn execute(
+    path: &str,
+    args: &[String],
+    env: &[(String, String)],
+    ignored: &[i32],
+) -> io::Error {
+    try_execute(path, args, env, ignored).unwrap_or_else(|error| error)
 }
 
-fn try_execute(path: &str, args: &[String], env: &[(String, String)]) -> io::Result<io::Error> {
+fn try_execute(
+    path: &str,
+    args: &[String],
+    env: &[(String, String)],
+    ignored: &[i32],
+) -> io::Result<io::Error> {
     let path = CString::new(path)?;
     let args = args.iter().map(|arg| CString::new(arg.as_str())).collect::<Result<Vec<_>, _>>()?;
     let env = env
         .iter()
         .map(|(name, value)| CString::new(format!("{name}={value}")))
         .collect::<Result<Vec<_>, _>>()?;
-    sys::reset_signals()?;
+    sys::reset_signals(ignored)?;
     sys::close_descriptors_on_exec()?;
     Ok(sys::execute(&path, &args, &env))
 }

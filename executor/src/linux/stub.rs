@@ -1,10 +1,16 @@
-//! The stub layer: the mount points that an image lacks.
+//! Stub layers: the mount points that an image lacks.
 //!
-//! It holds the missing directories and empty files, and copies of the directories above them that do
-//! exist, with their owner, mode, time and attributes, so that a copy of such a directory into the upper
-//! layer is the same as without the stub. A stub is named by the digest of all that it is made from, and
-//! kept: making one costs more than all the mounts of a sandbox, and the commands of a build mostly lack
-//! the same. Nobody writes to a stub that has its name; it gets the name when it is whole.
+//! The common one lies below the image's layers and holds all mount points, whatever the image has: what the image
+//! has too hides it, and a directory that both have is the image's. It serves every image but those that
+//! hide what they lack: by a whiteout, an opaque directory, or a link that leads to nothing.
+//!
+//! The exact one lies above. It holds the missing directories and empty files, and copies of the directories above
+//! them that do exist, with their owner, mode, time and attributes, so that a copy of such a directory into the
+//! upper layer is the same as without the stub. To find out what is missing the image must be mounted once more.
+//!
+//! A stub is named by the digest of all that it is made from, and kept: making one costs more than all the mounts of
+//! a sandbox, and the commands of a build mostly lack the same. Nobody writes to a stub that has its name; it gets the
+//! name when it is whole.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -48,9 +54,28 @@ struct Stub<'a> {
     parents: BTreeMap<Vec<u8>, Parent>,
 }
 
+/// The stub layer that has all of `points`, found in `scratch` or made there by way of `work`.
+pub(super) fn common(points: &[Point<'_>], scratch: &Path, work: &Path) -> io::Result<PathBuf> {
+    let mut hasher = ContentHasher::new("kiln common stub layer");
+    hasher.u64(points.len() as u64);
+    for point in points {
+        hasher.bytes(point.path.as_bytes());
+        hasher.u64(u64::from(point.directory));
+    }
+    let name = format!("stub-common-{}", hasher.finish());
+    keep(&name, scratch, work, |layer| {
+        for point in points {
+            let place = Resolved::absent(point.path);
+            guest::make(layer, &place, point.directory)
+                .map_err(|error| at_point(&error, point.path))?;
+        }
+        Ok(())
+    })
+}
+
 /// The stub layer for what `survey` lacks of `points`, found in `scratch` or made there by way of
 /// `work`; nothing if nothing is missing.
-pub(super) fn provide(
+pub(super) fn exact(
     survey: BorrowedFd<'_>,
     points: &[Point<'_>],
     scratch: &Path,
@@ -60,20 +85,30 @@ pub(super) fn provide(
     if stub.missing.is_empty() {
         return Ok(None);
     }
-    let kept = scratch.join(stub.name());
+    keep(&stub.name(), scratch, work, |layer| build(&stub, layer)).map(Some)
+}
+
+/// The layer of that name in `scratch`, built in `work` first unless it is there.
+fn keep(
+    name: &str,
+    scratch: &Path,
+    work: &Path,
+    build: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>,
+) -> io::Result<PathBuf> {
+    let kept = scratch.join(name);
     if kept.exists() {
-        return Ok(Some(kept));
+        return Ok(kept);
     }
-    let new = work.join("stub");
+    let new = work.join(name);
     fs::create_dir(&new)?;
-    build(&stub, fs::File::open(&new)?.as_fd())?;
+    build(fs::File::open(&new)?.as_fd())?;
     make_if_absent(scratch)?;
     match fs::rename(&new, &kept) {
         // Another run was faster; its stub is the same. Ours goes when the work directory does.
         Err(error) if kept.exists() => drop(error),
         renamed => renamed?,
     }
-    Ok(Some(kept))
+    Ok(kept)
 }
 
 /// Finds out what is missing, and what it takes to supply it.
@@ -131,7 +166,7 @@ impl Stub<'_> {
                 hasher.bytes(value);
             }
         }
-        format!("stub-{}", hasher.finish())
+        format!("stub-exact-{}", hasher.finish())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::step::{FileSource, Frame, Kind, MountFlag, Namespace, Step};
-use super::{Layout, bind, docker};
+use super::{Layout, bind, docker, kept_capabilities};
 use crate::{Access, HostFacts, Ids, Network, RunSpec, Security};
 
 /// Lays out the frame of one command's sandbox. Commands whose frames are equal may take each other's.
@@ -25,6 +25,8 @@ pub(super) fn plan(spec: &RunSpec, facts: &HostFacts, layout: &Layout<'_>) -> Fr
         steps.extend(docker::MASKED.iter().map(|&path| Step::Mask { path: path.to_owned() }));
         steps.extend(docker::READ_ONLY.iter().map(|&path| Step::Protect { path: path.to_owned() }));
     }
+    let keep = kept_capabilities(spec.security);
+    steps.push(Step::LimitCapabilities { keep, last: facts.last_capability });
     Frame { namespaces: namespaces(spec.network), steps }
 }
 

@@ -11,8 +11,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::LazyLock;
 
-use serde::{Deserialize, Serialize};
-
 /// The system calls that are allowed: a name and its number on each of four machines.
 const TABLE: &str = include_str!("seccomp/syscalls.txt");
 /// The machines in the order of the table's columns, by their names and audit numbers (`linux/audit.h`).
@@ -48,8 +46,8 @@ const REFUSED_FAMILIES: [u32; 2] = [38, 40];
 const PERSONALITIES: [u32; 5] = [0, 8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
 /// A filter of system calls, as the kernel takes it. Its `Debug` form tells the length only.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Filter(Vec<u64>);
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Filter(Vec<u64>);
 
 impl fmt::Debug for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,8 +58,7 @@ impl fmt::Debug for Filter {
 impl Filter {
     /// Docker's default, for the machine that this program was built for; nothing where the table does not
     /// have it. It is made when it is first asked for, which takes a millisecond.
-    #[must_use]
-    pub fn default_of_docker() -> Option<&'static Self> {
+    pub(crate) fn default_of_docker() -> Option<&'static Self> {
         static DEFAULT: LazyLock<Option<Filter>> = LazyLock::new(Filter::make_default);
         DEFAULT.as_ref()
     }

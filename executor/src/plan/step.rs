@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::Filter;
 use crate::{Access, Hidden, ResourceLimit, WindowSize, Writable};
 
 /// All that is done to start one command.
@@ -112,6 +111,13 @@ pub enum Step {
     },
     /// Makes the root filesystem the root, and lets go of the host's.
     Pivot,
+    /// Leaves no other capabilities to the programs that will be executed, whatever they are.
+    LimitCapabilities {
+        /// Those that they may have, as bits.
+        keep: u64,
+        /// The highest number of one that the kernel knows.
+        last: u32,
+    },
     /// Makes a device node, mode 0666.
     MakeDevice {
         /// Where.
@@ -163,19 +169,14 @@ pub enum Step {
     },
     /// Leaves the caller's session keyring.
     NewKeyring,
-    /// Refuses system calls, to this process and all that come of it.
-    FilterSystemCalls {
-        /// Which.
-        filter: Filter,
-    },
+    /// Refuses system calls as Docker does, to this process and all that come of it.
+    FilterSystemCalls,
     /// Takes on the command's ids and gives up all capabilities but the kept ones.
     BecomeUser {
         /// `user[:group]`.
         user: String,
-        /// Capabilities, as bits, that root keeps and that programs may regain.
+        /// Capabilities, as bits, that root keeps.
         keep_capabilities: u64,
-        /// The highest capability number the kernel knows.
-        last_capability: u32,
         /// Whether supplementary groups can be set here.
         may_set_groups: bool,
     },
@@ -309,7 +310,8 @@ impl fmt::Display for Step {
             Self::ForkCommand => write!(f, "start the command's process"),
             Self::SetLimits { .. } => write!(f, "set resource limits"),
             Self::EnterDirectory { path } => write!(f, "enter the working directory `{path}`"),
-            Self::FilterSystemCalls { .. } => write!(f, "filter system calls"),
+            Self::LimitCapabilities { .. } => write!(f, "limit capabilities"),
+            Self::FilterSystemCalls => write!(f, "filter system calls"),
             Self::NewKeyring => write!(f, "make a keyring"),
             Self::BecomeUser { user, .. } => write!(f, "become the user `{user}`"),
             Self::Execute { args, .. } => {

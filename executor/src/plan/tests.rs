@@ -171,18 +171,12 @@ fn capabilities_are_dockers() {
 
 #[test]
 fn the_filter_of_system_calls_comes_last_before_the_user() {
-    let Some(filter) = Filter::default_of_docker() else {
-        kiln_testkit::skipped("no table for this machine");
-        return;
-    };
     let facts = HostFacts { has_filters: true, ..facts(Ids::All) };
     let steps = plan(&spec(), &facts).steps;
-    let at =
-        steps.iter().position(|step| *step == Step::FilterSystemCalls { filter: filter.clone() });
-    let at = at.unwrap();
+    let at = steps.iter().position(|step| *step == Step::FilterSystemCalls).unwrap();
     assert_eq!(steps[at - 1], Step::NewKeyring);
     assert!(matches!(steps[at + 1], Step::BecomeUser { .. }));
     let insecure = RunSpec { security: Security::Insecure, ..spec() };
     let steps = plan(&insecure, &facts).steps;
-    assert!(!steps.iter().any(|step| matches!(step, Step::FilterSystemCalls { .. })));
+    assert!(!steps.iter().any(|step| *step == Step::FilterSystemCalls));
 }
