@@ -33,7 +33,7 @@ pub use plan::{
     DeviceKind, FileSource, Frame, Kind, MountFlag, MountPoint, Namespace, RootMount, SandboxPlan,
     Step, default_capabilities, plan,
 };
-pub use sandboxes::{Attachment, FailedSandbox, Sandboxes, Upcoming};
+pub use sandboxes::{Attachment, FailedSandbox, Running, Sandboxes, Upcoming};
 pub use spec::{
     Access, Exit, Hidden, Input, MountSource, MountSpec, Network, Process, Resource, ResourceLimit,
     RunSpec, Security, Stream, WindowSize, Writable,

@@ -31,8 +31,10 @@ use crate::{Cancel, ExecutorError, Exit, HostFacts, RunSpec, Stream, helper};
 
 /// How often a running command's caller is asked whether it wants to go on, in milliseconds.
 const CANCEL_TICK_MS: u16 = 20;
-/// The most of the command's output that is taken at once.
+/// The most of the command's output that is taken at once; and at first, since most commands write little or
+/// nothing, and a large buffer takes longer to make than their output to read.
 const CHUNK_BYTES: usize = 64 << 10;
+const FIRST_CHUNK_BYTES: usize = 2 << 10;
 
 /// Whether the caller means to run another command like this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,39 +96,26 @@ impl Sandboxes {
         on_output: &mut dyn FnMut(Stream, &[u8]),
         cancel: &Cancel,
     ) -> Result<Exit, ExecutorError> {
-        Ok(self.run_keeping_failed(spec, upcoming, on_output, cancel)?.0)
+        Ok(self.start(spec)?.finish(upcoming, on_output, cancel)?.0)
     }
 
-    /// The same; when the command fails its sandbox is kept, with all that the command left but its processes.
+    /// Starts a command in a sandbox, and does not wait for it: [`Running::finish`] does.
     ///
     /// # Errors
-    /// As [`Sandboxes::run`].
-    pub fn run_keeping_failed(
-        &self,
-        spec: &RunSpec,
-        upcoming: Upcoming,
-        on_output: &mut dyn FnMut(Stream, &[u8]),
-        cancel: &Cancel,
-    ) -> Result<(Exit, Option<FailedSandbox<'_>>), ExecutorError> {
-        let mut begun = self.begin(spec, upcoming)?;
-        let received = collect(&mut begun.sandbox, on_output, cancel)?;
-        let (exit, sandbox) = begun.conclude(&received, on_output)?;
-        let failed = (!exit.success()).then(|| FailedSandbox::new(self, sandbox));
-        Ok((exit, failed))
+    /// When the sandbox cannot be made, as far as that shows at once.
+    pub fn start(&self, spec: &RunSpec) -> Result<Running<'_>, ExecutorError> {
+        Ok(Running { sandboxes: self, begun: self.begin(spec)? })
     }
 
     /// Has a sandbox take the steps to the command.
-    fn begin(&self, spec: &RunSpec, upcoming: Upcoming) -> Result<Begun, ExecutorError> {
+    fn begin(&self, spec: &RunSpec) -> Result<Begun, ExecutorError> {
         let SandboxPlan { frame, steps } = plan(spec, &self.facts);
         let mut sandbox = match lock(&self.spare).take_if(|spare| spare.frame == frame) {
             Some(spare) => spare,
-            None => self.start(frame)?,
+            None => self.make(frame)?,
         };
         // A sandbox that could not be made ready takes no steps, and says why in its report.
         let sent = sandbox.send(&steps)?;
-        if upcoming == Upcoming::Another {
-            self.make_spare(&sandbox.frame);
-        }
         Ok(Begun { sandbox, sent })
     }
 
@@ -136,13 +125,13 @@ impl Sandboxes {
         if lock(&self.spare).as_ref().is_some_and(|spare| spare.frame == *frame) {
             return;
         }
-        if let Ok(spare) = self.start(frame.clone()) {
+        if let Ok(spare) = self.make(frame.clone()) {
             drop(lock(&self.spare).replace(spare));
         }
     }
 
     /// Has a sandbox made; does not wait until it is.
-    fn start(&self, frame: Frame) -> Result<Sandbox, ExecutorError> {
+    fn make(&self, frame: Frame) -> Result<Sandbox, ExecutorError> {
         let request = helper::request(&frame).map_err(|source| ExecutorError::Encode { source })?;
         let (socket, theirs) = UnixStream::pair().map_err(helper_error("make a socket pair"))?;
         let pipe = || {
@@ -194,7 +183,38 @@ impl Sandbox {
     }
 }
 
+/// A command that was started. Without an end to it that is waited for it is killed.
+#[derive(Debug)]
+pub struct Running<'a> {
+    sandboxes: &'a Sandboxes,
+    begun: Begun,
+}
+
+impl<'a> Running<'a> {
+    /// Waits for the end of the command, as [`Sandboxes::run`] does. When the command fails its sandbox is kept, with all
+    /// that the command left but its processes.
+    ///
+    /// # Errors
+    /// As [`Sandboxes::run`].
+    pub fn finish(
+        self,
+        upcoming: Upcoming,
+        on_output: &mut dyn FnMut(Stream, &[u8]),
+        cancel: &Cancel,
+    ) -> Result<(Exit, Option<FailedSandbox<'a>>), ExecutorError> {
+        let Self { sandboxes, mut begun } = self;
+        if upcoming == Upcoming::Another {
+            sandboxes.make_spare(&begun.sandbox.frame);
+        }
+        let received = collect(&mut begun.sandbox, on_output, cancel)?;
+        let (exit, sandbox) = begun.conclude(&received, on_output)?;
+        let failed = (!exit.success()).then(|| FailedSandbox::new(sandboxes, sandbox));
+        Ok((exit, failed))
+    }
+}
+
 /// A sandbox that was sent its steps.
+#[derive(Debug)]
 struct Begun {
     sandbox: Sandbox,
     sent: io::Result<()>,
@@ -252,7 +272,7 @@ fn collect(
     let read_report = helper_error("read the sandbox's report");
     sandbox.socket.set_nonblocking(true).map_err(read_report)?;
     let mut outputs = vec![(Stream::Stdout, &sandbox.stdout), (Stream::Stderr, &sandbox.stderr)];
-    let (mut buffer, mut received) = (vec![0; CHUNK_BYTES], Vec::new());
+    let (mut buffer, mut received) = (vec![0; FIRST_CHUNK_BYTES], Vec::new());
     let mut cancelled = false;
     loop {
         if !cancelled && cancel.is_cancelled() {
@@ -308,14 +328,19 @@ fn has_ended(socket: &mut UnixStream, received: &mut Vec<u8>) -> Result<bool, Ex
 /// Hands on what is there of one output, a chunk or `all` of it; says whether more may come.
 fn forward(
     fd: &OwnedFd,
-    buffer: &mut [u8],
+    buffer: &mut Vec<u8>,
     all: bool,
     on_output: &mut dyn FnMut(&[u8]),
 ) -> io::Result<bool> {
     loop {
         match nix::unistd::read(fd, buffer) {
             Ok(0) => return Ok(false),
-            Ok(length) => on_output(&buffer[..length]),
+            Ok(length) => {
+                on_output(&buffer[..length]);
+                if length == buffer.len() {
+                    buffer.resize(CHUNK_BYTES, 0);
+                }
+            }
             Err(nix::errno::Errno::EAGAIN) => return Ok(true),
             Err(nix::errno::Errno::EINTR) => continue,
             Err(error) => return Err(error.into()),

@@ -269,7 +269,9 @@ fn failing(bed: &Bed, then: &str) -> RunSpec {
 fn look_around(spec: &RunSpec, shell: &str, act: impl FnOnce(&mut Person)) -> (Exit, Exit) {
     let sandboxes = sandboxes();
     let (exit, failed) = sandboxes
-        .run_keeping_failed(spec, Upcoming::Another, &mut |_, _| {}, &Cancel::never())
+        .start(spec)
+        .unwrap()
+        .finish(Upcoming::Another, &mut |_, _| {}, &Cancel::never())
         .unwrap();
     let mut again = on_terminal(spec);
     again.process.args = vec![shell.to_owned()];
@@ -328,7 +330,7 @@ fn a_failed_sandbox_that_nobody_wants_ends() {
     let sandboxes = sandboxes();
     let run = |script| {
         let (upcoming, cancel) = (Upcoming::Nothing, Cancel::never());
-        sandboxes.run_keeping_failed(&failing(&bed, script), upcoming, &mut |_, _| {}, &cancel)
+        sandboxes.start(&failing(&bed, script))?.finish(upcoming, &mut |_, _| {}, &cancel)
     };
     let (exit, failed) = run("true").unwrap();
     assert!(exit.success() && failed.is_none());

@@ -20,7 +20,7 @@ use crate::view::View;
 /// See [`LayerStore::commit_upper`].
 pub(super) fn commit_upper(
     store: &LayerStore,
-    staging: Staging,
+    mut staging: Staging,
     lowers: &[Digest],
 ) -> Result<Digest, CacheError> {
     let upper = staging.upper();
@@ -37,6 +37,9 @@ pub(super) fn commit_upper(
     let manifest = Manifest::new(found.into_iter().map(|scanned| scanned.entry).collect())?;
     let digest = manifest.digest();
     if store.has_whole(&digest)? {
+        if manifest.entries().is_empty() {
+            staging.holds_little(true);
+        }
         return Ok(digest);
     }
     repairs.apply(&upper)?;

@@ -24,7 +24,7 @@ mod writer;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 use std::{fs, io};
 
@@ -57,6 +57,8 @@ struct Inner {
     staging: PathBuf,
     manifests: Mutex<HashMap<Digest, Arc<Manifest>>>,
     next_staging: AtomicU64,
+    /// One for a mount, made before it is asked for.
+    ahead: Mutex<Option<Staging>>,
     sweeper: Arc<Sweeper>,
     creator: OnceLock<Creator>,
     /// Where what is used is written down; nothing where nobody collects.
@@ -82,6 +84,7 @@ impl LayerStore {
             staging,
             manifests: Mutex::default(),
             next_staging: AtomicU64::new(0),
+            ahead: Mutex::default(),
             sweeper: Arc::default(),
             creator: OnceLock::new(),
             claims,
@@ -165,7 +168,28 @@ impl LayerStore {
     /// # Errors
     /// When a directory cannot be made.
     pub fn stage(&self) -> Result<Staging, CacheError> {
-        self.stage_for(Making::Overlay)
+        let ahead = self.ahead().take();
+        let mut staging = ahead.map_or_else(|| self.stage_for(Making::Overlay), Ok)?;
+        staging.holds_little(false);
+        Ok(staging)
+    }
+
+    /// Makes the directory that [`LayerStore::stage`] will give next, and lets what is done with be removed. For a moment
+    /// in which the caller has nothing better to do.
+    pub fn stage_ahead(&self) {
+        // Should it fail, whoever wants one will hear of it.
+        if self.ahead().is_none()
+            && let Ok(mut staging) = self.stage_for(Making::Overlay)
+        {
+            staging.holds_little(true);
+            drop(self.ahead().replace(staging));
+        }
+        // Not before: the two would wait for each other, being in one directory.
+        self.0.sweeper.go();
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, Option<Staging>> {
+        self.0.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stage_for(&self, making: Making) -> Result<Staging, CacheError> {
@@ -214,6 +238,7 @@ impl LayerStore {
     /// Waits until the staging directories that are done with are removed, which otherwise happens
     /// beside the build, and at the latest when the last clone of the store and of its stagings goes.
     pub fn settle(&self) {
+        drop(self.ahead().take());
         self.0.sweeper.settle();
     }
 

@@ -16,13 +16,15 @@ use super::sweeper::Sweeper;
 use crate::CacheError;
 
 /// A staging directory. It is taken away with all that is left in it: at once by [`Staging::close`], and
-/// soon after it is dropped.
+/// some time after it is dropped.
 #[derive(Debug)]
 pub struct Staging {
     /// Empty once it is taken away.
     path: PathBuf,
     /// What becomes the layer: a directory in it, or itself.
     layer: PathBuf,
+    /// Whether next to nothing is left in it.
+    little: bool,
     sweeper: Arc<Sweeper>,
 }
 
@@ -52,7 +54,7 @@ impl Staging {
             Making::Overlay => path.join("layer"),
             Making::Writer => path.clone(),
         };
-        let staging = Self { path, layer, sweeper: Arc::clone(sweeper) };
+        let staging = Self { path, layer, little: false, sweeper: Arc::clone(sweeper) };
         let dirs = match making {
             Making::Overlay => vec![staging.layer.clone(), staging.upper(), staging.work()],
             Making::Writer => vec![staging.upper()],
@@ -103,13 +105,25 @@ impl Staging {
         if self.layer == self.path {
             self.path = PathBuf::new();
         }
+        self.little = true;
+    }
+
+    /// Tells whether next to nothing is left in it, so that its removal may wait for a good moment.
+    pub(super) fn holds_little(&mut self, little: bool) {
+        self.little = little;
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if !self.path.as_os_str().is_empty() {
-            self.sweeper.remove(std::mem::take(&mut self.path));
+        let path = std::mem::take(&mut self.path);
+        if path.as_os_str().is_empty() {
+            return;
+        }
+        if self.little {
+            self.sweeper.remove_little(path);
+        } else {
+            self.sweeper.remove(path);
         }
     }
 }

@@ -85,9 +85,14 @@ impl Runner<'_> {
         let spec = surroundings.spec(op, root, &staging, &prepared);
         let asked = cancel.clone();
         let mut tail = Tail::default();
-        let (exit, sandbox) = self.commands.sandboxes.run_keeping_failed(
-            &spec,
-            self.commands.one_less(),
+        let running = self.commands.sandboxes.start(&spec)?;
+        let upcoming = self.commands.one_less();
+        if upcoming == Upcoming::Another {
+            // While this process would only wait.
+            self.engine.layers.stage_ahead();
+        }
+        let (exit, sandbox) = running.finish(
+            upcoming,
             &mut |stream, bytes| {
                 tail.add(bytes);
                 report.output(stream_of(stream), bytes);

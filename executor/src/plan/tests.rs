@@ -178,5 +178,5 @@ fn the_filter_of_system_calls_comes_last_before_the_user() {
     assert!(matches!(steps[at + 1], Step::BecomeUser { .. }));
     let insecure = RunSpec { security: Security::Insecure, ..spec() };
     let steps = plan(&insecure, &facts).steps;
-    assert!(!steps.iter().any(|step| *step == Step::FilterSystemCalls));
+    assert!(!steps.contains(&Step::FilterSystemCalls));
 }

@@ -16,8 +16,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::termios::Winsize;
 
 use super::{
-    Begun, CANCEL_TICK_MS, CHUNK_BYTES, Sandbox, Sandboxes, Upcoming, forward, has_ended,
-    helper_error,
+    Begun, CANCEL_TICK_MS, CHUNK_BYTES, Sandbox, Sandboxes, forward, has_ended, helper_error,
 };
 use crate::linux::{END_FOLLOWS, winsize};
 use crate::{Cancel, ExecutorError, Exit, Input, RunSpec};
@@ -51,7 +50,7 @@ impl Sandboxes {
         attachment: &Attachment<'_>,
         cancel: &Cancel,
     ) -> Result<Exit, ExecutorError> {
-        self.begin(spec, Upcoming::Nothing)?.attach(spec.process.input, attachment, cancel)
+        self.begin(spec)?.attach(spec.process.input, attachment, cancel)
     }
 }
 

@@ -203,3 +203,45 @@ fn a_whiteout_alone_is_dropped_when_it_hides_nothing() {
     assert_eq!(on_disk.len(), 1);
     assert_eq!(Mtime { secs: on_disk["d"].3, nanos: 123_456_789 }, TIME);
 }
+
+#[test]
+fn a_directory_made_ahead_is_given_once() {
+    let home = Home::new();
+    home.store.stage_ahead();
+    home.store.stage_ahead();
+    let (first, second) = (home.store.stage().unwrap(), home.store.stage().unwrap());
+    assert_ne!(first.upper(), second.upper());
+    for staging in [&first, &second] {
+        assert_eq!(fs::metadata(staging.upper()).unwrap().mode() & 0o7777, 0o755);
+        assert!(staging.work().is_dir());
+    }
+    fs::write(first.upper().join("file"), "left behind").unwrap();
+    drop((first, second));
+    home.store.stage_ahead();
+    assert_eq!(home.staged(), 0);
+}
+
+#[test]
+fn little_that_is_left_waits_but_does_not_pile_up() {
+    let home = Home::new();
+    let count = || fs::read_dir(home.dir.path().join("staging")).unwrap().count();
+    let empty = || home.store.commit_upper(home.store.stage().unwrap(), &[]).unwrap();
+    for _ in 0..3 {
+        empty();
+    }
+    assert!((1..=3).contains(&count()), "{} wait", count());
+    for _ in 0..60 {
+        empty();
+    }
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while count() > 16 {
+        assert!(std::time::Instant::now() < patience, "{} are left", count());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    home.store.stage_ahead();
+    while count() > 1 {
+        assert!(std::time::Instant::now() < patience, "{} are left", count());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert_eq!(home.staged(), 0);
+}
