@@ -139,6 +139,7 @@ pub fn build_layer(
                 mtime: entry.mtime,
                 source: digest.to_string().into_bytes(),
                 known: Known::Expected(digest),
+                ahead: None,
             }),
             None => {}
         }

@@ -3,18 +3,28 @@
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::io;
+use std::sync::Arc;
 
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::NO_CONTENT;
 use super::stat_cache::Known;
-use crate::layer::digest_file;
+use crate::layer::{AheadCopy, LayerStore, digest_file, digest_file_showing};
 use crate::stat::StatKey;
 
-/// Reads what `key` describes. Nothing when `name` is something else by now, or changed while it was read.
-pub(super) fn read(dir: &OwnedFd, name: &CStr, key: &StatKey) -> Result<Option<Known>, Errno> {
+/// What reading gave, and the copy that was made meanwhile.
+type Reading = (Known, Option<Arc<AheadCopy>>);
+
+/// Reads what `key` describes, and copies it in the same go if that is asked for and can be. Nothing when `name` is
+/// something else by now, or changed while it was read.
+pub(super) fn read(
+    dir: &OwnedFd,
+    name: &CStr,
+    key: &StatKey,
+    copy_to: Option<&LayerStore>,
+) -> Result<Option<Reading>, Errno> {
     let is_dir = FileType::from_raw_mode(key.mode) == FileType::Directory;
     let only = if is_dir { OFlags::DIRECTORY } else { OFlags::NONBLOCK };
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | only;
@@ -23,14 +33,25 @@ pub(super) fn read(dir: &OwnedFd, name: &CStr, key: &StatKey) -> Result<Option<K
         return Ok(None);
     }
     let xattrs = attributes(&file)?;
-    let digest = if is_dir { Ok(NO_CONTENT) } else { digest_file(&file, key.size_bytes) };
+    let copying = copy_to.and_then(|layers| layers.copy_ahead(file.as_fd()));
+    let digest = match &copying {
+        _ if is_dir => Ok(NO_CONTENT),
+        None => digest_file(&file, key.size_bytes),
+        Some(copying) => {
+            digest_file_showing(&file, key.size_bytes, &|at, bytes| copying.put(at, bytes))
+        }
+    };
     let digest = match digest {
         Ok(digest) => digest,
         // It became shorter.
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
     };
-    Ok((StatKey::now(&file)? == *key).then_some(Known { digest, xattrs }))
+    if StatKey::now(&file)? != *key {
+        return Ok(None);
+    }
+    let ahead = copying.and_then(|copying| copying.finish(*key, digest)).map(Arc::new);
+    Ok(Some((Known { digest, xattrs }, ahead)))
 }
 
 /// The extended attributes that count.

@@ -8,6 +8,7 @@
 //!
 //! A [`StatCache`] saves reading what did not change since an earlier build.
 
+mod ahead;
 mod dir;
 mod hash;
 mod stat_cache;
@@ -15,6 +16,7 @@ mod stat_cache;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use kiln_ir::Digest;
 use rayon::prelude::*;
@@ -23,10 +25,11 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx};
 use rustix::io::Errno;
 
 pub use crate::stat::StatKey;
+pub use ahead::AheadTree;
 pub use stat_cache::StatCache;
 
 use crate::CacheError;
-use crate::layer::KERNEL_COPY_MIN_BYTES;
+use crate::layer::{AheadCopy, KERNEL_COPY_MIN_BYTES};
 use crate::select::{Found, Kind, LinkId, Peek, SelectError, SourceTree, shown};
 use crate::stat;
 use crate::tree::{Meta, Node, paths};
@@ -111,16 +114,18 @@ impl LocalTree {
     /// Nothing when the file is no longer what `stat` says.
     fn describe(&self, at: &At<'_>, stat: &Statx) -> Result<Option<Found>, Errno> {
         let key = StatKey::of(stat);
-        let (mut known, mut is_settled) = (Known::default(), false);
+        let mut content = Content::default();
         let node = match dir::file_type(stat) {
             FileType::RegularFile => {
-                let Some(content) = self.known(at, &key)? else { return Ok(None) };
-                (known, is_settled) = content;
-                Node::File { digest: known.digest, size_bytes: key.size_bytes }
+                let Some(read) = self.content(at, &key)? else { return Ok(None) };
+                content = read;
+                Node::File { digest: content.known.digest, size_bytes: key.size_bytes }
             }
             FileType::Directory => {
-                let Some((attributes, _)) = self.known(at, &key)? else { return Ok(None) };
-                known = attributes;
+                let Some(read) = self.content(&At { ahead: None, ..*at }, &key)? else {
+                    return Ok(None);
+                };
+                content = read;
                 Node::Dir { opaque: false }
             }
             FileType::Symlink => {
@@ -139,29 +144,82 @@ impl LocalTree {
         let many_names = stat.stx_nlink > 1 && matches!(node, Node::File { .. });
         Ok(Some(Found {
             node,
-            meta: Meta { mode: key.mode & 0o7777, uid: 0, gid: 0, xattrs: known.xattrs },
+            meta: Meta { mode: key.mode & 0o7777, uid: 0, gid: 0, xattrs: content.known.xattrs },
             mtime: key.mtime,
             link: many_names
                 .then(|| Box::new(LinkId::Inode { device: key.device, inode: key.inode })),
             // Smaller ones are hashed again in no time.
-            settled: (is_settled && key.size_bytes >= KERNEL_COPY_MIN_BYTES).then(|| Box::new(key)),
+            settled: (content.is_settled && key.size_bytes >= KERNEL_COPY_MIN_BYTES)
+                .then(|| Box::new(key)),
+            ahead: content.ahead,
         }))
     }
 
-    /// The content and attributes of a file, the attributes of a directory: from the cache, else read. With
-    /// it, whether any later change would show in the stat.
-    fn known(&self, at: &At<'_>, key: &StatKey) -> Result<Option<(Known, bool)>, Errno> {
+    /// The content and attributes of a file, the attributes of a directory: from the cache, else read.
+    fn content(&self, at: &At<'_>, key: &StatKey) -> Result<Option<Content>, Errno> {
         if let Some(known) = at.known.and_then(|file| file.if_same(key)) {
-            return Ok(Some((known, true)));
+            return Ok(Some(Content { known, is_settled: true, ahead: None }));
         }
         let now = self.cache.now();
-        let Some(known) = hash::read(at.fd, at.name, key)? else { return Ok(None) };
+        let copy_to = at.ahead.and_then(|ahead| ahead.copy_to(key, at.known));
+        let Some((known, ahead)) = hash::read(at.fd, at.name, key, copy_to)? else {
+            return Ok(None);
+        };
         let is_settled = !key.is_racy(now);
         if is_settled {
             self.cache.learn(at.parent, at.name.to_bytes(), *key, known.clone());
         }
-        Ok(Some((known, is_settled)))
+        Ok(Some(Content { known, is_settled, ahead }))
     }
+
+    fn entry_of(
+        &self,
+        path: &[u8],
+        ahead: Option<&AheadTree<'_>>,
+    ) -> Result<Option<Found>, SelectError> {
+        let (parent, name) = paths::split(path);
+        let fd = self.open_dir(parent)?;
+        let Some(name) = CString::new(name).ok().filter(|name| !name.is_empty()) else {
+            return Ok(None);
+        };
+        let known = self.cache.directory(parent);
+        let known = known.get(name.to_bytes());
+        self.load(&At { fd: &fd, parent, name: &name, known, ahead })
+    }
+
+    fn list_of<T: Send>(
+        &self,
+        dir: &[u8],
+        want: &mut dyn FnMut(&[u8], Kind) -> Option<T>,
+        ahead: Option<&AheadTree<'_>>,
+    ) -> Result<Vec<(T, Found)>, SelectError> {
+        let fd = self.open_dir(dir)?;
+        let names = Names::read(&fd).map_err(self.failed("read the directory", dir))?;
+        let known = self.cache.listed(dir, &names);
+        let load = |(index, asked): (usize, T)| {
+            let (name, known) = (names.name(index), known[index].as_ref());
+            let found = self.load(&At { fd: &fd, parent: dir, name, known, ahead });
+            found.map(|found| found.map(|found| (asked, found))).transpose()
+        };
+        let wanted = names.iter().enumerate();
+        let wanted = wanted.filter_map(|(index, (name, kind))| Some((index, want(name, kind)?)));
+        if names.len() <= NAMES_PER_TASK {
+            // Other threads have directories of their own.
+            return wanted.filter_map(load).collect();
+        }
+        let wanted: Vec<(usize, T)> = wanted.collect();
+        wanted.into_par_iter().with_min_len(NAMES_PER_TASK).filter_map(load).collect()
+    }
+}
+
+/// What reading a file or directory gave.
+#[derive(Default)]
+struct Content {
+    known: Known,
+    /// Whether any later change would show in the stat.
+    is_settled: bool,
+    /// The copy that was made while it was read.
+    ahead: Option<Arc<AheadCopy>>,
 }
 
 /// A name in an open directory.
@@ -171,6 +229,8 @@ struct At<'a> {
     parent: &'a [u8],
     name: &'a CStr,
     known: Option<&'a KnownFile<'a>>,
+    /// Who may want a copy of it.
+    ahead: Option<&'a AheadTree<'a>>,
 }
 
 impl At<'_> {
@@ -199,14 +259,7 @@ impl SourceTree for LocalTree {
     }
 
     fn entry(&self, path: &[u8]) -> Result<Option<Found>, SelectError> {
-        let (parent, name) = paths::split(path);
-        let fd = self.open_dir(parent)?;
-        let Some(name) = CString::new(name).ok().filter(|name| !name.is_empty()) else {
-            return Ok(None);
-        };
-        let known = self.cache.directory(parent);
-        let known = known.get(name.to_bytes());
-        self.load(&At { fd: &fd, parent, name: &name, known })
+        self.entry_of(path, None)
     }
 
     fn list<T: Send>(
@@ -214,22 +267,7 @@ impl SourceTree for LocalTree {
         dir: &[u8],
         want: &mut dyn FnMut(&[u8], Kind) -> Option<T>,
     ) -> Result<Vec<(T, Found)>, SelectError> {
-        let fd = self.open_dir(dir)?;
-        let names = Names::read(&fd).map_err(self.failed("read the directory", dir))?;
-        let known = self.cache.listed(dir, &names);
-        let load = |(index, asked): (usize, T)| {
-            let (name, known) = (names.name(index), known[index].as_ref());
-            let found = self.load(&At { fd: &fd, parent: dir, name, known });
-            found.map(|found| found.map(|found| (asked, found))).transpose()
-        };
-        let wanted = names.iter().enumerate();
-        let wanted = wanted.filter_map(|(index, (name, kind))| Some((index, want(name, kind)?)));
-        if names.len() <= NAMES_PER_TASK {
-            // Other threads have directories of their own.
-            return wanted.filter_map(load).collect();
-        }
-        let wanted: Vec<(usize, T)> = wanted.collect();
-        wanted.into_par_iter().with_min_len(NAMES_PER_TASK).filter_map(load).collect()
+        self.list_of(dir, want, None)
     }
 
     fn open(&self, path: &[u8]) -> Result<File, SelectError> {

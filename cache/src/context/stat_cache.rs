@@ -62,6 +62,10 @@ impl KnownFile<'_> {
         (self.key == *key).then(|| self.known())
     }
 
+    pub(super) fn has_length(&self, size_bytes: u64) -> bool {
+        self.key.size_bytes == size_bytes
+    }
+
     fn is_dir(&self) -> bool {
         self.key.mode & 0o170_000 == 0o040_000
     }

@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::stat_cache::LONG_BYTES;
 use super::*;
+use crate::layer::AHEAD_MIN_BYTES;
+use crate::layer::tests::Home;
 use crate::tree::Mtime;
 
 struct Context {
@@ -53,7 +56,7 @@ fn end_of_time() -> Mtime {
     Mtime { secs: 1 << 40, nanos: 0 }
 }
 
-fn everything(tree: &LocalTree, dir: &str) -> Vec<Found> {
+fn everything(tree: &impl SourceTree, dir: &str) -> Vec<Found> {
     let found = tree.list(dir.as_bytes(), &mut |_, _| Some(())).unwrap();
     found.into_iter().map(|(_, found)| found).collect()
 }
@@ -209,6 +212,39 @@ fn a_large_file_is_settled_when_it_is_not_young() {
     assert_eq!(settled(context.open(), "small"), None);
     let young = LocalTree::open(context.dir.path(), StatCache::default()).unwrap();
     assert_eq!(settled(young, "large"), None);
+}
+
+/// A large file that is read is copied too, where the copy is likely to be wanted.
+#[test]
+fn a_large_file_is_copied_while_it_is_read() {
+    let home = Home::new();
+    let context = Context::new();
+    let bytes = AHEAD_MIN_BYTES as usize;
+    context.write("large", &"x".repeat(bytes));
+    let ahead = |cache: StatCache, is_new: bool| {
+        let asked = AtomicBool::new(false);
+        let is_new = |size_bytes: u64| {
+            asked.store(true, Ordering::Relaxed);
+            is_new && size_bytes == bytes as u64
+        };
+        let tree = context.with(cache);
+        let ahead = tree.copying_ahead(&home.store, &is_new);
+        let copied = ahead.entry(b"large").unwrap().unwrap().ahead.is_some();
+        let listed = everything(&ahead, "");
+        assert_eq!(listed.iter().any(|found| found.ahead.is_some()), copied);
+        (copied, asked.into_inner())
+    };
+    assert_eq!(ahead(StatCache::default(), true), (true, true));
+    assert_eq!(ahead(StatCache::default(), false), (false, true), "it may be recorded");
+    assert_eq!(ahead(context.lying("large", "lie"), true).0, false, "it is not read");
+    let earlier = context.lying("large", "lie");
+    context.write("large", &"y".repeat(bytes + 1));
+    assert_eq!(ahead(earlier, false), (true, false), "it was another");
+    let earlier = context.lying("large", "lie");
+    context.write("large", &"z".repeat(bytes + 1));
+    assert_eq!(ahead(earlier, false), (false, true), "it may only be touched");
+    context.write("large", &"small".repeat(3));
+    assert_eq!(ahead(StatCache::default(), true), (false, false));
 }
 
 /// Ends when the filesystem's clock has moved on.

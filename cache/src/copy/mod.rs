@@ -296,8 +296,8 @@ impl<T: SourceTree> Copier<'_, T> {
                     None => Known::Certain(*digest),
                 };
                 self.paths.insert(path.clone());
-                let source = entry.source().to_vec();
-                self.files.push(NewFile { path, meta, mtime, source, known });
+                let (source, ahead) = (entry.source().to_vec(), entry.ahead.clone());
+                self.files.push(NewFile { path, meta, mtime, source, known, ahead });
             }
             Node::Hardlink { to } => {
                 self.paths.insert(path.clone());

@@ -5,6 +5,7 @@ use std::fs;
 use kiln_ir::{Digest, ModeSpec};
 
 use super::*;
+use crate::layer::AHEAD_MIN_BYTES;
 use crate::select::fixture::{Files, Layers, copy, meta, put_dir, put_file, put_file_as, put_link};
 use crate::select::select;
 
@@ -320,6 +321,34 @@ fn what_changed_since_it_was_selected_is_refused() {
         write_selection(&selection, &tree, &op, target)
     });
     assert!(gone.unwrap_err().to_string().contains("dir/a"));
+}
+
+/// A large file that was copied while it was selected.
+#[test]
+fn what_was_copied_ahead_is_taken_if_it_has_not_changed() {
+    let bench = Bench::new();
+    let files = Files::new(&[]);
+    files.write("large", &"x".repeat(AHEAD_MIN_BYTES as usize));
+    let tree = files.tree();
+    let op = copy("/large", "/new");
+    let selection = || {
+        let selection = select(&tree.copying_ahead(&bench.layers.store, &|_| true), &op).unwrap();
+        let ahead = selection.entries().next().unwrap().ahead.clone().unwrap();
+        (selection, ahead)
+    };
+    let write = |selected: &Selection| {
+        let mut writer = bench.layers.store.writer(&[bench.base])?;
+        let base = bench.layers.view(&[bench.base]);
+        write_selection(selected, &tree, &op, &mut Target::new(&base, &mut writer, NOW))
+    };
+    let (selected, ahead) = selection();
+    write(&selected).unwrap();
+    assert!(ahead.is_taken());
+    let (selected, ahead) = selection();
+    files.write("large", &"y".repeat(AHEAD_MIN_BYTES as usize));
+    let error = write(&selected).unwrap_err();
+    assert!(matches!(error, SelectError::Cache(CacheError::Changed { .. })), "{error:?}");
+    assert!(!ahead.is_taken(), "it is not of the file as it is");
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn copy_file(out: BorrowedFd<'_>, file: BorrowedFd<'_>, known: Known) -> Result<
         return Err(CopyError::Changed);
     }
     let size_bytes = stat.st_size.cast_unsigned();
-    let sparse = stat.st_blocks.cast_unsigned().saturating_mul(512) < size_bytes;
+    let sparse = is_sparse(&stat);
     if let Some(digest) = trusted(file, known)?
         && !sparse
         && size_bytes >= KERNEL_COPY_MIN_BYTES
@@ -142,6 +142,11 @@ fn copy_file(out: BorrowedFd<'_>, file: BorrowedFd<'_>, known: Known) -> Result<
         Known::Certain(_) => copied_bytes != size_bytes,
     };
     if changed { Err(CopyError::Changed) } else { Ok((digest, copied_bytes)) }
+}
+
+/// Whether the file has holes.
+pub(super) fn is_sparse(stat: &rustix::fs::Stat) -> bool {
+    stat.st_blocks.cast_unsigned().saturating_mul(512) < stat.st_size.cast_unsigned()
 }
 
 /// The digest of a file of which nothing has to be read to know it.
@@ -342,6 +347,17 @@ fn write_all(out: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
         match rustix::io::retry_on_intr(|| rustix::io::write(out, bytes))? {
             0 => return Err(io::ErrorKind::WriteZero.into()),
             written => bytes = &bytes[written..],
+        }
+    }
+    Ok(())
+}
+
+/// Writes at a place of the file's; the file's own position does not count and stays.
+pub(super) fn write_all_at(out: BorrowedFd<'_>, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::retry_on_intr(|| rustix::io::pwrite(out, bytes, at))? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => (bytes, at) = (&bytes[written..], at + written as u64),
         }
     }
     Ok(())

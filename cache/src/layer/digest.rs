@@ -18,20 +18,35 @@ use super::content::with_buffer;
 /// How much of a large file one thread hashes at a time: a power of two.
 const PART_BYTES: u64 = 4 * 1024 * 1024;
 /// Files shorter than this are hashed by the thread that asks: others have files of their own to hash.
-const LARGE_BYTES: u64 = 4 * PART_BYTES;
+pub(super) const LARGE_BYTES: u64 = 4 * PART_BYTES;
+
+/// Who is shown what is hashed.
+type Show<'a> = dyn Fn(u64, &[u8]) + Sync + 'a;
 
 /// The digest of the first `size_bytes` of an open regular file.
 ///
 /// # Errors
 /// When reading fails; `UnexpectedEof` when the file has become shorter.
 pub(crate) fn digest_file(file: impl AsFd, size_bytes: u64) -> io::Result<Digest> {
+    digest_file_showing(file, size_bytes, &|_, _| {})
+}
+
+/// The same; each piece is shown to `show` with its offset, by several threads and in any order.
+///
+/// # Errors
+/// As for [`digest_file`].
+pub(crate) fn digest_file_showing(
+    file: impl AsFd,
+    size_bytes: u64,
+    show: &Show<'_>,
+) -> io::Result<Digest> {
     let file = file.as_fd();
     if size_bytes == 0 {
         return Ok(Digest::of(b""));
     }
     let hash = if size_bytes < LARGE_BYTES {
         let mut hasher = blake3::Hasher::new();
-        hash_part(file, (0, size_bytes), &mut hasher)?;
+        hash_part(file, (0, size_bytes), &mut hasher, show)?;
         hasher.finalize()
     } else {
         let parts: io::Result<Vec<ChainingValue>> = (0..size_bytes.div_ceil(PART_BYTES))
@@ -41,7 +56,8 @@ pub(crate) fn digest_file(file: impl AsFd, size_bytes: u64) -> io::Result<Digest
                 let start = number * PART_BYTES;
                 let mut hasher = blake3::Hasher::new();
                 hasher.set_input_offset(start);
-                hash_part(file, (start, size_bytes.min(start + PART_BYTES)), &mut hasher)?;
+                let end = size_bytes.min(start + PART_BYTES);
+                hash_part(file, (start, end), &mut hasher, show)?;
                 Ok(hasher.finalize_non_root())
             })
             .collect();
@@ -57,6 +73,7 @@ fn hash_part(
     file: BorrowedFd<'_>,
     (mut start, end): (u64, u64),
     hasher: &mut blake3::Hasher,
+    show: &Show<'_>,
 ) -> io::Result<()> {
     with_buffer(|buffer| {
         while start < end {
@@ -67,6 +84,7 @@ fn hash_part(
                     0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                     read => read,
                 };
+            show(start, &buffer[..read]);
             hasher.update(&buffer[..read]);
             start += read as u64;
         }
@@ -92,6 +110,7 @@ fn left_parts(parts: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::sync::Mutex;
 
     use super::*;
 
@@ -120,6 +139,17 @@ mod tests {
             file.write_all(&bytes[..length]).unwrap();
             let digest = digest_file(&file, length as u64).unwrap();
             assert_eq!(digest, Digest::of(&bytes[..length]), "{length} bytes");
+            let shown = Mutex::new(vec![0; length]);
+            let show = |at: u64, piece: &[u8]| {
+                let at = at as usize;
+                for (to, from) in shown.lock().unwrap()[at..at + piece.len()].iter_mut().zip(piece)
+                {
+                    *to ^= from;
+                }
+            };
+            let again = digest_file_showing(&file, length as u64, &show).unwrap();
+            assert_eq!(again, digest, "{length} bytes");
+            assert!(shown.lock().unwrap()[..] == bytes[..length], "{length} bytes, each once");
             let longer = digest_file(&file, length as u64 + 1).unwrap_err();
             assert_eq!(longer.kind(), io::ErrorKind::UnexpectedEof, "{length} bytes");
         }

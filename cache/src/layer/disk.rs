@@ -1,11 +1,11 @@
 //! System calls on a layer's tree, by directory descriptors.
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::path::Path;
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{
     AtFlags, CWD, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid,
     XattrFlags,
@@ -251,6 +251,17 @@ pub(super) fn times(mtime: Mtime) -> Timestamps {
 /// A component as the kernel takes it. Clean components hold no NUL; one that did would be refused.
 pub(super) fn c_name(name: &[u8]) -> CString {
     CString::new(name).unwrap_or_default()
+}
+
+/// Gives an open file that has no name one.
+pub(super) fn link_open_file(
+    file: BorrowedFd<'_>,
+    dir: BorrowedFd<'_>,
+    name: &CStr,
+) -> io::Result<()> {
+    // By its descriptor alone (AT_EMPTY_PATH) needs a capability.
+    let open = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(rustix::fs::linkat(HOST, open, dir, name, AtFlags::SYMLINK_FOLLOW)?)
 }
 
 /// The root of this machine, for absolute paths.

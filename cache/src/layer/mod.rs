@@ -10,6 +10,7 @@
 //! owners and some attributes, when Kiln is not root. The root directory has no entry: it is always root's,
 //! with mode 0755. No function here follows a symbolic link inside a layer.
 
+mod ahead;
 mod commit;
 mod content;
 mod digest;
@@ -23,7 +24,7 @@ mod writer;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 use std::{fs, io};
@@ -31,10 +32,12 @@ use std::{fs, io};
 use kiln_ir::Digest;
 use rustix::fd::OwnedFd;
 
+pub(crate) use ahead::AHEAD_MIN_BYTES;
+pub use ahead::AheadCopy;
 pub use commit::manifest_of;
 pub(crate) use content::KERNEL_COPY_MIN_BYTES;
 pub use content::{Content, Known};
-pub(crate) use digest::digest_file;
+pub(crate) use digest::{digest_file, digest_file_showing};
 use disk::Creator;
 pub(crate) use disk::open_below;
 pub(crate) use remove::remove_tree;
@@ -61,6 +64,8 @@ struct Inner {
     ahead: Mutex<Option<Staging>>,
     sweeper: Arc<Sweeper>,
     creator: OnceLock<Creator>,
+    /// How many copies made ahead are held.
+    held: Arc<AtomicUsize>,
     /// Where what is used is written down; nothing where nobody collects.
     claims: Option<Arc<Claims>>,
 }
@@ -87,6 +92,7 @@ impl LayerStore {
             ahead: Mutex::default(),
             sweeper: Arc::default(),
             creator: OnceLock::new(),
+            held: Arc::default(),
             claims,
         }))
     }

@@ -15,8 +15,9 @@ use rayon::prelude::*;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType};
 
-use place::{bad, check_path, clean, write_file};
+use place::{bad, check_path, clean, name_file, write_file};
 
+use super::ahead::AheadCopy;
 use super::content::{self, Content, Known};
 use super::disk::{self, Creator, c_name};
 use super::{LayerStore, Making, Staging};
@@ -56,6 +57,8 @@ pub struct NewFile {
     pub source: Vec<u8>,
     /// What is known of its content.
     pub known: Known,
+    /// A copy of it that was made already.
+    pub ahead: Option<Arc<AheadCopy>>,
 }
 
 #[derive(Debug)]
@@ -208,8 +211,14 @@ impl LayerWriter {
         let dir = self.open_dir(parent)?;
         let copy = |file: &NewFile| {
             let source = open(file)?;
-            let content = Content::File(source.as_fd(), file.known);
-            write_file(self.creator, &dir, (&file.path, &file.meta, file.mtime), content)
+            let new = (&file.path[..], &file.meta, file.mtime);
+            let ahead = file.ahead.as_ref().and_then(|ahead| ahead.take_for(source.as_fd()));
+            if let Some((copy, copied)) = ahead
+                && name_file(self.creator, &dir, new, &copy)?
+            {
+                return Ok(copied);
+            }
+            write_file(self.creator, &dir, new, Content::File(source.as_fd(), file.known))
         };
         files.iter().map(copy).collect()
     }

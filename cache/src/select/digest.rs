@@ -81,7 +81,7 @@ impl Framed {
     }
 
     fn entry(&mut self, entry: &Selected, reads: Reads) {
-        let Selected { path: _, root_bytes: _, node, meta, mtime: _, settled: _ } = entry;
+        let Selected { path: _, root_bytes: _, node, meta, mtime: _, settled: _, ahead: _ } = entry;
         self.bytes(entry.dest());
         self.node(node);
         let is_link = matches!(node, Node::Symlink { .. } | Node::Hardlink { .. });

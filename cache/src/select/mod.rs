@@ -19,6 +19,8 @@ mod source;
 mod walk;
 mod wildcard;
 
+use std::sync::Arc;
+
 use kiln_ir::{CopyOp, Digest, PatternSet};
 
 pub use error::SelectError;
@@ -26,6 +28,7 @@ pub(crate) use error::{nearest_names, shown};
 pub(crate) use resolve::{End, resolve};
 pub use source::{Found, Kind, LinkId, Peek, SourceTree};
 
+use crate::layer::AheadCopy;
 use crate::stat::StatKey;
 use crate::tree::{Meta, Mtime, Node};
 use matches::Match;
@@ -71,6 +74,8 @@ pub struct Selected {
     pub mtime: Mtime,
     /// As [`Found::settled`].
     pub settled: Option<Box<StatKey>>,
+    /// As [`Found::ahead`].
+    pub ahead: Option<Arc<AheadCopy>>,
 }
 
 impl Selected {

@@ -4,10 +4,12 @@
 //! links is done above, in [`super::resolve`], so that an implementation never follows one.
 
 use std::fs::File;
+use std::sync::Arc;
 
 use kiln_ir::Digest;
 
 use super::SelectError;
+use crate::layer::AheadCopy;
 use crate::stat::StatKey;
 use crate::tree::{Entry, Meta, Mtime, Node};
 use crate::view::View;
@@ -93,6 +95,8 @@ pub struct Found {
     /// For a large file in a tree that can change: the stat it had when it was read, if any later change
     /// would show in that.
     pub settled: Option<Box<StatKey>>,
+    /// A copy that was made while it was read.
+    pub ahead: Option<Arc<AheadCopy>>,
 }
 
 /// The identity of a file with several names.
@@ -169,5 +173,5 @@ fn from_view(found: &crate::view::Found<'_>) -> Found {
         (Node::Dir { .. }, _) => (Node::Dir { opaque: false }, None),
         (node, _) => (node.clone(), None),
     };
-    Found { node, meta: entry.meta.clone(), mtime: entry.mtime, link, settled: None }
+    Found { node, meta: entry.meta.clone(), mtime: entry.mtime, link, settled: None, ahead: None }
 }

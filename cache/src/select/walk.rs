@@ -71,8 +71,8 @@ impl Place {
 impl Child {
     fn new(wanted: Wanted, found: Found, root_bytes: usize) -> Self {
         let Wanted { path, taken, place } = wanted;
-        let Found { node, meta, mtime, link, settled } = found;
-        let selected = Selected { path, root_bytes, node, meta, mtime, settled };
+        let Found { node, meta, mtime, link, settled, ahead } = found;
+        let selected = Selected { path, root_bytes, node, meta, mtime, settled, ahead };
         Self { selected, link, place, walked_as: None, taken }
     }
 }

@@ -99,6 +99,22 @@ impl DiskStore {
     }
 }
 
+impl DiskStore {
+    /// Whether an action of this name gave so many bytes or more.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn has_of_size(&self, name: &str, size_bytes: u64) -> Result<bool, CacheError> {
+        self.db.read("look for results of a size", |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT EXISTS (SELECT 1 FROM records WHERE name = ?1 AND size_bytes >= ?2)",
+                )?
+                .query_row(params![name, signed(size_bytes)], |row| row.get(0))
+        })
+    }
+}
+
 impl RecordStore for DiskStore {
     fn get(&self, key: &CacheKey) -> Result<Option<Record>, CacheError> {
         let found = self.db.read("read a record", |connection| {

@@ -279,3 +279,38 @@ fn a_named_context_goes_before_images_stages_and_its_shorter_names() {
     let found = bed.build(&["--build-context=self=docker-image://self", path(&own)], b"");
     assert_eq!(files(&found), ["own"]);
 }
+
+/// Where its step is nearly sure to run, and only there, a large file is copied before it is known that it does.
+#[test]
+fn a_large_file_is_copied_while_it_is_hashed() {
+    let bed = Bed::new();
+    let large = |size: usize| bed.work.write("large/file", "x".repeat((16 << 20) + size));
+    let context = bed.work.path("large").display().to_string();
+    let cache = format!("type=local,src={}", bed.work.path("cache").display());
+    let export = format!("type=local,dest={}", bed.work.path("cache").display());
+    let copies = |dockerfile: &str, arguments: &[&str]| {
+        bed.work.write("large/Dockerfile", format!("FROM scratch\n{dockerfile}\n"));
+        let mut command =
+            bed.kiln.command(&["build", "--progress=plain", "--output=type=cacheonly"]);
+        command.args(arguments).arg(&context).env("KILN_LOG", "kiln_cache=debug");
+        let said = String::from_utf8(command.output().unwrap().stderr).unwrap();
+        said.contains("a large file is copied while it is hashed")
+    };
+    large(1);
+    assert!(copies("COPY file /a", &["--cache-to", &export]), "the first");
+    assert!(!copies("COPY file /a", &[]), "nothing has changed");
+    large(1);
+    assert!(!copies("COPY file /a", &[]), "it may only be touched");
+    large(1);
+    assert!(copies("COPY file /a", &["--no-cache"]));
+    large(1);
+    assert!(copies("COPY file /another", &[]), "a step that never ran");
+    large(2);
+    assert!(copies("COPY file /a", &[]), "another length");
+    large(2);
+    assert!(!copies("ADD file /a", &[]), "it might be an archive");
+    large(3);
+    assert!(!copies("COPY file /b", &["--require-cached"]));
+    large(4);
+    assert!(!copies("COPY file /b", &["--cache-from", &cache]));
+}

@@ -7,7 +7,7 @@ use kiln_cache::copy::{Target, apply_file_action, write_root, write_selection};
 use kiln_cache::select::{Root, Selection, SourceTree};
 use kiln_cache::tree::Mtime;
 use kiln_image::layer::sniff_archive;
-use kiln_ir::{CopyOp, FileOp};
+use kiln_ir::{CopyOp, FileOp, Vertex};
 
 use super::unpack::unpack_archive;
 use super::{Runner, Value};
@@ -17,7 +17,7 @@ impl Runner<'_> {
     /// Makes the changes; answers the layer that holds them.
     pub(super) fn change_files(
         &self,
-        op: &FileOp,
+        (vertex, op): (&Vertex, &FileOp),
         inputs: &[Value],
     ) -> Result<LayerRef, EngineError> {
         let layers: Vec<_> = inputs[0].snapshot().layers.iter().map(|layer| layer.digest).collect();
@@ -27,7 +27,7 @@ impl Runner<'_> {
         for action in &op.actions {
             if let Some(copy) = apply_file_action(action, &mut target)? {
                 let input = &inputs[copy.input];
-                let selection = self.selection(input, copy)?;
+                let selection = self.selection(vertex, input, copy)?;
                 match input {
                     Value::Context(tree) => add(&selection, tree.as_ref(), copy, &mut target)?,
                     Value::Snapshot(_) => add(&selection, &self.view(input)?, copy, &mut target)?,

@@ -177,7 +177,7 @@ impl kiln_solver::Runner for Runner<'_> {
 
     fn input_digests(&self, vertex: &Vertex, inputs: &[Value]) -> Result<Vec<Digest>, EngineError> {
         let reads = reads(vertex, &|id| self.request.parameters.counted_secrets.contains(id));
-        reads.iter().map(|read| self.read_digest(read, inputs)).collect()
+        reads.iter().map(|read| self.read_digest(vertex, read, inputs)).collect()
     }
 
     fn restore(
@@ -289,7 +289,7 @@ impl Runner<'_> {
                 self.add_layer(vertex, inputs, layer, started)
             }
             Op::File(file) => {
-                let layer = self.change_files(file, inputs)?;
+                let layer = self.change_files((vertex, file), inputs)?;
                 self.add_layer(vertex, inputs, layer, started)
             }
             Op::Merge => {

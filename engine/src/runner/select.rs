@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kiln_cache::key::Read;
 use kiln_cache::select::{SelectError, Selection, select};
 use kiln_cache::view::View;
-use kiln_ir::{ContentHasher, CopyOp, Digest, GuestPath};
+use kiln_ir::{ContentHasher, CopyOp, Digest, GuestPath, Vertex};
 
 use super::{Runner, Value};
 use crate::EngineError;
+use crate::transfer::Transfer;
 
 /// Selections made in this build, by the tree and what is selected of it.
 #[derive(Debug, Default)]
@@ -40,13 +41,16 @@ impl Runner<'_> {
     /// The digest of exactly what is read.
     pub(super) fn read_digest(
         &self,
+        vertex: &Vertex,
         read: &Read<'_>,
         inputs: &[Value],
     ) -> Result<Digest, EngineError> {
         match read {
             Read::Whole { input } => Ok(inputs[*input].snapshot().digest()),
-            Read::Bind { input, source, target: _ } => self.subtree_digest(&inputs[*input], source),
-            Read::Copy(copy) => self.selection_digest(&inputs[copy.input], copy),
+            Read::Bind { input, source, target: _ } => {
+                self.subtree_digest(vertex, &inputs[*input], source)
+            }
+            Read::Copy(copy) => self.selection_digest(vertex, &inputs[copy.input], copy),
             Read::Secret { id } => self.sealed_secret(id),
         }
     }
@@ -68,6 +72,7 @@ impl Runner<'_> {
     /// What `copy` selects of its input; walked at most once in a build.
     pub(super) fn selection(
         &self,
+        vertex: &Vertex,
         input: &Value,
         copy: &CopyOp,
     ) -> Result<Arc<Selection>, EngineError> {
@@ -77,6 +82,10 @@ impl Runner<'_> {
         }
         let selected = match input {
             Value::Snapshot(_) => select(&self.view(input)?, copy),
+            Value::Context(tree) if self.may_copy_ahead(copy) => {
+                let is_new = |size_bytes| self.is_new(vertex, size_bytes);
+                select(&tree.copying_ahead(&self.engine.layers, &is_new), copy)
+            }
             Value::Context(tree) => select(tree.as_ref(), copy),
         };
         let selection = Arc::new(selected.map_err(|error| located(error, input))?);
@@ -84,16 +93,36 @@ impl Runner<'_> {
         Ok(selection)
     }
 
-    fn selection_digest(&self, input: &Value, copy: &CopyOp) -> Result<Digest, EngineError> {
+    /// Whether large files of a context may be copied before it is known that the step runs.
+    fn may_copy_ahead(&self, copy: &CopyOp) -> bool {
+        // Of an archive that is unpacked no copy is wanted.
+        !copy.unpack
+            && !self.request.conduct.require_cached
+            && !self.transfer.is_some_and(Transfer::knows_records)
+    }
+
+    /// Whether no result of the step is known, or to be taken, that a file of so many bytes could be in.
+    fn is_new(&self, vertex: &Vertex, size_bytes: u64) -> bool {
+        let known = || self.engine.store.records().has_of_size(&vertex.meta.name, size_bytes);
+        // What cannot be told now ends the build when the step is looked up.
+        vertex.meta.ignore_cache || !known().unwrap_or(true)
+    }
+
+    fn selection_digest(
+        &self,
+        vertex: &Vertex,
+        input: &Value,
+        copy: &CopyOp,
+    ) -> Result<Digest, EngineError> {
         let Value::Snapshot(snapshot) = input else {
-            return Ok(self.selection(input, copy)?.digest());
+            return Ok(self.selection(vertex, input, copy)?.digest());
         };
         let (tree, selecting) = (snapshot.digest(), selecting(copy));
         let foreign = || self.transfer?.selection(&tree, &selecting);
         let digest = match self.engine.store.selection(&tree, &selecting)?.or_else(foreign) {
             Some(known) => known,
             None => {
-                let digest = self.selection(input, copy)?.digest();
+                let digest = self.selection(vertex, input, copy)?.digest();
                 self.engine.store.put_selection(&tree, &selecting, &digest)?;
                 digest
             }
@@ -105,11 +134,16 @@ impl Runner<'_> {
     }
 
     /// The digest of what stands at a path, as a bind mount shows it.
-    fn subtree_digest(&self, input: &Value, path: &GuestPath) -> Result<Digest, EngineError> {
+    fn subtree_digest(
+        &self,
+        vertex: &Vertex,
+        input: &Value,
+        path: &GuestPath,
+    ) -> Result<Digest, EngineError> {
         if path.is_root() {
             return Ok(input.snapshot().digest());
         }
-        self.selection_digest(input, &whole(path))
+        self.selection_digest(vertex, input, &whole(path))
     }
 
     /// All of an input that is a snapshot.

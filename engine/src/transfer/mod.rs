@@ -255,6 +255,11 @@ impl Transfer<'_> {
         Ok(true)
     }
 
+    /// Whether anything was imported that a lookup could find.
+    pub(crate) fn knows_records(&self) -> bool {
+        !self.known.is_empty()
+    }
+
     /// What a selection came to on another machine.
     pub(crate) fn selection(&self, tree: &Digest, selecting: &Digest) -> Option<Digest> {
         self.selections.get(&(*tree, *selecting)).copied()

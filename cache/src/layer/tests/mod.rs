@@ -1,5 +1,6 @@
 //! Layers made and read on the real filesystem.
 
+mod ahead;
 mod commit;
 mod overlay;
 mod remove;

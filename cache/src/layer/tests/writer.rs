@@ -292,6 +292,7 @@ fn many_files_are_copied_at_once() {
         mtime: TIME,
         source: number.to_string().into_bytes(),
         known: Known::Nothing,
+        ahead: None,
     };
     let mut files: Vec<NewFile> =
         (0..1000).map(|i| new(format!("d{}/f{i}", i % 7), i % 10)).collect();

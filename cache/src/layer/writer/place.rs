@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::{LayerWriter, Slot};
 use crate::CacheError;
+use crate::layer::ahead::Unnamed;
 use crate::layer::content::{self, Content, CopyError};
 use crate::layer::disk::{self, Creator, c_name};
 use crate::layer::remove::empty_dir;
@@ -198,6 +199,27 @@ pub(super) fn write_file(
         CopyError::Changed => CacheError::Changed { path: lossy(path) },
         CopyError::Io(error) => CacheError::io("write in a layer", paths::host(path))(error),
     })
+}
+
+/// Gives a file that is copied already a name that is free. False, with nothing done, where that cannot be.
+pub(super) fn name_file(
+    creator: Creator,
+    dir: &OwnedFd,
+    (path, meta, mtime): (&[u8], &Meta, Mtime),
+    copy: &Unnamed,
+) -> Result<bool, CacheError> {
+    let out = match copy.name(dir.as_fd(), &c_name(paths::split(path).1)) {
+        Ok(out) => out.as_fd(),
+        Err(error) => {
+            tracing::debug!(%error, "a file that was copied ahead is copied again");
+            return Ok(false);
+        }
+    };
+    rustix::fs::fchmod(out, Creator::create_mode(meta))
+        .map_err(io::Error::from)
+        .and_then(|()| creator.finish_file(out, meta, mtime))
+        .map_err(CacheError::io("write in a layer", paths::host(path)))?;
+    Ok(true)
 }
 
 pub(super) fn check_path(path: &[u8]) -> Result<(), CacheError> {

@@ -135,6 +135,20 @@ fn the_newest_of_a_name_tells_how_long_it_takes() {
 }
 
 #[test]
+fn results_are_found_by_name_and_least_size() {
+    let (_dir, store) = store();
+    let records = store.records();
+    for (name, size_bytes) in [("COPY a", 10), ("COPY a", 30), ("COPY b", 20)] {
+        let record = Record { name: name.to_owned(), size_bytes, ..record(&[]) };
+        records.put(&key(&size_bytes.to_string()), &record).unwrap();
+    }
+    let has = |name, size_bytes| records.has_of_size(name, size_bytes).unwrap();
+    assert!(has("COPY a", 30) && has("COPY a", 1) && has("COPY b", 20));
+    assert!(!has("COPY a", 31) && !has("COPY b", 21) && !has("COPY c", 0));
+    assert!(!has("COPY a", u64::MAX));
+}
+
+#[test]
 fn memos_are_found_again() {
     let (_dir, store) = store();
     let [a, b, c] = ["a", "b", "c"].map(|text| Digest::of(text.as_bytes()));
