@@ -293,7 +293,9 @@ fn a_large_file_is_copied_while_it_is_hashed() {
         let mut command =
             bed.kiln.command(&["build", "--progress=plain", "--output=type=cacheonly"]);
         command.args(arguments).arg(&context).env("KILN_LOG", "kiln_cache=debug");
-        let said = String::from_utf8(command.output().unwrap().stderr).unwrap();
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.success(), !arguments.contains(&"--require-cached"), "{said}");
         said.contains("a large file is copied while it is hashed")
     };
     large(1);
