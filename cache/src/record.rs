@@ -80,6 +80,20 @@ pub trait RecordStore: Send + Sync {
     /// When the store cannot be read. A row that makes no sense is no error: it is not found.
     fn get(&self, key: &CacheKey) -> Result<Option<Record>, CacheError>;
 
+    /// As [`Self::get`], for many lookups one after another, by somebody who must not wait. What it does not find may
+    /// be there all the same: it may look at the records as they were when this was first called since
+    /// [`Self::end_peeking`], and finds nothing rather than wait for another thread.
+    ///
+    /// # Errors
+    /// As for [`Self::get`].
+    fn peek(&self, key: &CacheKey) -> Result<Option<Record>, CacheError> {
+        let _ = key;
+        Ok(None)
+    }
+
+    /// Lets go of what [`Self::peek`] looks at. To be called before whoever peeks waits for anything.
+    fn end_peeking(&self) {}
+
     /// Remembers a result, in place of an earlier one.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
-//! Driving a schedule: the calling thread coordinates, workers do the steps.
+//! Driving a schedule: the calling thread coordinates, workers do the steps that take time.
 //!
-//! The coordinator owns every state and is the only one to narrate. Workers get one step each over one
-//! channel and answer over another; the coordinator never waits but for an answer or the caller's
-//! token, and never holds more steps out than there are workers, so neither side can block the other.
+//! The coordinator owns every state and is the only one to narrate. What can be told of a vertex at once, such as
+//! that its result is recorded, it looks up itself, for to hand it to a worker and back takes longer; between two
+//! such vertices it listens. It never waits but for a message or the caller's token.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -10,11 +10,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, never, select};
 use kiln_cache::RecordStore;
 use kiln_ir::{Graph, OpId};
 
-use crate::report::{CHANNEL_MESSAGES, Message, Reporter};
+use crate::pool::{Answer, Heard, Pool};
+use crate::report::Message;
 use crate::step::{Ending, Performed, Ports, Step};
 use crate::{
     AfterFailure, Cancel, Canceller, EventKind, Failure, Narrator, Outcome, Runner, Schedule,
@@ -62,41 +62,27 @@ pub fn solve<R: Runner>(
     narrator: &mut Narrator<'_>,
 ) -> Result<Vec<R::Value>, SolveError<R::Error>> {
     let mut coordinator = Coordinator::new(request, narrator);
-    let workers = request.limits.jobs.get().min(coordinator.tasks.len());
+    let most = request.limits.jobs.get().min(coordinator.tasks.len());
     let ports = Ports { runner, records };
-    thread::scope(|scope| {
-        let (steps, queue) = crossbeam_channel::bounded(workers);
-        let (sender, messages) = crossbeam_channel::bounded(CHANNEL_MESSAGES);
-        for _ in 0..workers {
-            let (queue, sender, ports) = (queue.clone(), sender.clone(), &ports);
-            scope.spawn(move || work(ports, &queue, &sender));
-        }
-        coordinator.drive(&steps, &messages, cancel);
-    });
+    thread::scope(|scope| coordinator.drive(Pool::new(scope, &ports, most), &ports, cancel));
     coordinator.result()
 }
 
-/// How a worker's step ended; an error is the payload of its panic.
-type Answer<R> = (OpId, thread::Result<Performed<R>>);
+/// What a runner panicked with.
+type Payload = Box<dyn std::any::Any + Send>;
 
-/// A worker: takes steps until there are no more.
-fn work<R: Runner>(
-    ports: &Ports<'_, R>,
-    queue: &Receiver<(TaskId, Step<'_, R>)>,
-    sender: &Sender<Message<Answer<R>>>,
-) {
-    for (task, step) in queue {
-        let reporter = Reporter { task, sender };
-        let performed = catch_unwind(AssertUnwindSafe(|| ports.perform(&step, &reporter)));
-        // Nobody listens only if the coordinator is unwinding.
-        let _unheard = sender.send(Message::Ended((step.id, performed)));
-    }
+/// A vertex that was begun.
+enum Begun<'a, R: Runner> {
+    /// And has ended.
+    Ended(Answer<R>),
+    /// And takes a worker.
+    Takes(Step<'a, R>),
 }
 
-/// A step that a worker has.
+/// A step that is running.
 struct Active {
     since: Duration,
-    /// Gone when the step was told to stop.
+    /// Gone when the step was told to stop, or no worker has it.
     canceller: Option<Canceller>,
 }
 
@@ -132,59 +118,86 @@ impl<'a, 'n, R: Runner> Coordinator<'a, 'n, R> {
         }
     }
 
-    /// Hands out steps and takes answers until nothing runs and nothing can.
-    fn drive(
-        &mut self,
-        steps: &Sender<(TaskId, Step<'a, R>)>,
-        messages: &Receiver<Message<Answer<R>>>,
-        cancel: &Cancel,
-    ) {
-        let mut token = cancel.signal().clone();
+    /// Brings steps on their way and takes answers until nothing runs and nothing can.
+    fn drive<'s>(&mut self, mut pool: Pool<'s, '_, 'a, R>, ports: &Ports<'_, R>, cancel: &Cancel)
+    where
+        'a: 's,
+    {
+        let mut token = cancel.clone();
         let mut panic = None;
         if cancel.is_cancelled() {
             self.stop();
         }
         loop {
-            while self.schedule.running() < self.request.limits.jobs.get()
-                && let Some(id) = self.schedule.next_ready()
-            {
-                let step = self.start(id);
-                steps
-                    .send((self.tasks[&id], step))
-                    .expect("workers outlive the coordinator's loop");
-            }
-            if self.schedule.running() == 0 {
-                break;
-            }
-            select! {
-                recv(messages) -> message => match message.expect("this end has a sender too") {
-                    Message::Note(task, kind) => self.narrator.tell(task, kind),
-                    Message::Ended((id, Ok(performed))) => self.end(id, performed, cancel),
-                    Message::Ended((id, Err(payload))) => {
-                        self.end(id, Performed::unknown(Ending::Stopped), cancel);
-                        self.stop();
-                        panic = Some(payload);
-                    }
-                },
-                recv(token) -> _ => {
-                    self.stop();
-                    token = never();
+            let heard = if let Some(id) = self.next() {
+                match self.begin(id, ports) {
+                    Begun::Ended(answer) => self.answer(answer, cancel, &mut panic),
+                    Begun::Takes(step) => self.hand_over(step, &mut pool),
                 }
+                pool.heard(&token)
+            } else if self.schedule.running() == 0 {
+                break;
+            } else {
+                ports.records.end_peeking();
+                pool.hear(&token)
+            };
+            match heard {
+                Heard::Message(Message::Note(task, kind)) => self.narrator.tell(task, kind),
+                Heard::Message(Message::Ended(answer)) => self.answer(answer, cancel, &mut panic),
+                Heard::Stop => {
+                    self.stop();
+                    token = Cancel::never();
+                }
+                Heard::Nothing => {}
             }
         }
+        ports.records.end_peeking();
         if let Some(payload) = panic {
             resume_unwind(payload);
         }
     }
 
-    fn start(&mut self, id: OpId) -> Step<'a, R> {
+    /// The next vertex to begin, if another may run.
+    fn next(&mut self) -> Option<OpId> {
+        let is_free = self.schedule.running() < self.request.limits.jobs.get();
+        if is_free { self.schedule.next_ready() } else { None }
+    }
+
+    /// Begins a vertex, and ends it where that takes no time.
+    fn begin(&mut self, id: OpId, ports: &Ports<'_, R>) -> Begun<'a, R> {
         let vertex = self.request.graph.vertex(id);
-        let (canceller, cancel) = Cancel::new();
         let since = self.narrator.now();
-        self.active.insert(id, Active { since, canceller: Some(canceller) });
+        self.active.insert(id, Active { since, canceller: None });
         self.narrator.tell(self.tasks[&id], EventKind::Started);
         let inputs = vertex.inputs.iter().map(|input| self.values[input].clone()).collect();
-        Step { id, vertex, inputs, cancel }
+        let mut step = Step { id, vertex, inputs, digests: None, cancel: Cancel::never() };
+        match catch_unwind(AssertUnwindSafe(|| ports.at_once(&mut step))).transpose() {
+            Some(performed) => Begun::Ended((id, performed)),
+            None => Begun::Takes(step),
+        }
+    }
+
+    fn hand_over<'s>(&mut self, mut step: Step<'a, R>, pool: &mut Pool<'s, '_, 'a, R>)
+    where
+        'a: 's,
+    {
+        let (canceller, cancel) = Cancel::new();
+        step.cancel = cancel;
+        if let Some(active) = self.active.get_mut(&step.id) {
+            active.canceller = Some(canceller);
+        }
+        pool.hand_over(self.tasks[&step.id], step, self.active.len());
+    }
+
+    fn answer(&mut self, (id, answer): Answer<R>, cancel: &Cancel, panic: &mut Option<Payload>) {
+        match answer {
+            Ok(performed) => self.end(id, performed, cancel),
+            Err(payload) => {
+                self.end(id, Performed::unknown(Ending::Stopped), cancel);
+                self.stop();
+                *panic = Some(payload);
+            }
+        }
     }
 
     fn end(&mut self, id: OpId, performed: Performed<R>, cancel: &Cancel) {

@@ -1,9 +1,14 @@
-//! One vertex on a worker thread: its result is looked up, or made and recorded.
+//! One vertex: its result is looked up, or made and recorded.
+//!
+//! The coordinator first asks what can be told at once. What a worker then does is whole by itself: whatever the
+//! coordinator did not find is looked up again under the lock of the action, before it is run.
+
+use std::borrow::Cow;
 
 use kiln_cache::{CacheKey, Record, RecordStore, key};
-use kiln_ir::{OpId, Vertex};
+use kiln_ir::{Digest, OpId, Vertex};
 
-use crate::{Cancel, Found, Lookup, Report, Runner, StepError};
+use crate::{AtOnce, Cancel, Found, Lookup, Report, Runner, StepError};
 
 /// One vertex with all that is needed to do it.
 pub(crate) struct Step<'a, R: Runner> {
@@ -11,6 +16,8 @@ pub(crate) struct Step<'a, R: Runner> {
     pub(crate) vertex: &'a Vertex,
     /// The results of the vertex's inputs.
     pub(crate) inputs: Vec<R::Value>,
+    /// What the vertex reads, if that is known and no record of it was seen.
+    pub(crate) digests: Option<Vec<Digest>>,
     pub(crate) cancel: Cancel,
 }
 
@@ -52,6 +59,38 @@ pub(crate) struct Ports<'a, R> {
 }
 
 impl<R: Runner> Ports<'_, R> {
+    /// Brings `step` to its end if that can be done at once; nothing if it takes a worker.
+    pub(crate) fn at_once(&self, step: &mut Step<'_, R>) -> Option<Performed<R>> {
+        let mut performed = Performed::unknown(Ending::Stopped);
+        let ended = self.recorded_at_once(step, &mut performed).transpose()?;
+        performed.ending = self.ending(step, ended);
+        Some(performed)
+    }
+
+    fn recorded_at_once(
+        &self,
+        step: &mut Step<'_, R>,
+        performed: &mut Performed<R>,
+    ) -> Result<Option<Ending<R>>, StepError<R::Error>> {
+        let told = self.runner.at_once(step.vertex, &step.inputs).map_err(StepError::Run)?;
+        let digests = match told {
+            AtOnce::Value(value) => return Ok(Some(Ending::Ran(value))),
+            AtOnce::Digests(digests) => digests,
+            AtOnce::Nothing => return Ok(None),
+        };
+        if !step.vertex.meta.ignore_cache {
+            let key = key::derive(&step.vertex.op, &digests);
+            let record = self.records.peek(&key).map_err(StepError::Lookup)?;
+            if let (Some(value), found) = self.restored(step, record, performed)? {
+                performed.key = Some(key);
+                self.note(step, &digests, key, found)?;
+                return Ok(Some(Ending::Cached(value)));
+            }
+        }
+        step.digests = Some(digests);
+        Ok(None)
+    }
+
     /// Brings `step` to its end.
     pub(crate) fn perform(&self, step: &Step<'_, R>, report: &dyn Report) -> Performed<R> {
         let mut performed = Performed::unknown(Ending::Stopped);
@@ -60,12 +99,20 @@ impl<R: Runner> Ports<'_, R> {
         } else {
             self.run(step, report, &mut performed)
         };
-        performed.ending = match ended {
+        performed.ending = self.ending(step, ended);
+        performed
+    }
+
+    fn ending(
+        &self,
+        step: &Step<'_, R>,
+        ended: Result<Ending<R>, StepError<R::Error>>,
+    ) -> Ending<R> {
+        match ended {
             Ok(ending) => ending,
             Err(error) if step.cancel.is_cancelled() && !self.is_own(&error) => Ending::Stopped,
             Err(error) => Ending::Failed(error),
-        };
-        performed
+        }
     }
 
     fn is_own(&self, error: &StepError<R::Error>) -> bool {
@@ -81,32 +128,48 @@ impl<R: Runner> Ports<'_, R> {
         report: &dyn Report,
         performed: &mut Performed<R>,
     ) -> Result<Ending<R>, StepError<R::Error>> {
-        let digests =
-            self.runner.input_digests(step.vertex, &step.inputs).map_err(StepError::Run)?;
+        let digests = match &step.digests {
+            Some(known) => Cow::Borrowed(known.as_slice()),
+            None => {
+                let read = self.runner.input_digests(step.vertex, &step.inputs);
+                Cow::Owned(read.map_err(StepError::Run)?)
+            }
+        };
         let key = key::derive(&step.vertex.op, &digests);
         performed.key = Some(key);
-        let note = |found| {
-            let Step { id, vertex, inputs, cancel: _ } = step;
-            let lookup = Lookup { id: *id, vertex, inputs, digests: &digests, key, found };
-            self.runner.looked_up(&lookup).map_err(StepError::Run)
-        };
         if step.vertex.meta.ignore_cache {
-            note(Found::PassedOver)?;
+            self.note(step, &digests, key, Found::PassedOver)?;
             return self.run(step, report, performed);
         }
-        if let (Some(value), found) = self.look_up(step, &key, performed)? {
-            note(found)?;
+        // What the coordinator looked for in vain needs no second look without the lock.
+        if step.digests.is_none()
+            && let (Some(value), found) = self.look_up(step, &key, performed)?
+        {
+            self.note(step, &digests, key, found)?;
             return Ok(Ending::Cached(value));
         }
         let cancelled = || step.cancel.is_cancelled();
         let _held = self.records.lock(&key, &cancelled).map_err(StepError::Lock)?;
         // Whoever held the lock may have done the work meanwhile.
         let (value, found) = self.look_up(step, &key, performed)?;
-        note(found)?;
+        self.note(step, &digests, key, found)?;
         if let Some(value) = value {
             return Ok(Ending::Cached(value));
         }
         self.run(step, report, performed)
+    }
+
+    /// Tells the runner what a lookup came to.
+    fn note(
+        &self,
+        step: &Step<'_, R>,
+        digests: &[Digest],
+        key: CacheKey,
+        found: Found,
+    ) -> Result<(), StepError<R::Error>> {
+        let Step { id, vertex, inputs, .. } = step;
+        let lookup = Lookup { id: *id, vertex, inputs, digests, key, found };
+        self.runner.looked_up(&lookup).map_err(StepError::Run)
     }
 
     fn look_up(
@@ -115,9 +178,17 @@ impl<R: Runner> Ports<'_, R> {
         key: &CacheKey,
         performed: &mut Performed<R>,
     ) -> Result<LookedUp<R>, StepError<R::Error>> {
-        let Some(record) = self.records.get(key).map_err(StepError::Lookup)? else {
-            return Ok((None, Found::Nothing));
-        };
+        let record = self.records.get(key).map_err(StepError::Lookup)?;
+        self.restored(step, record, performed)
+    }
+
+    fn restored(
+        &self,
+        step: &Step<'_, R>,
+        record: Option<Record>,
+        performed: &mut Performed<R>,
+    ) -> Result<LookedUp<R>, StepError<R::Error>> {
+        let Some(record) = record else { return Ok((None, Found::Nothing)) };
         let restored =
             self.runner.restore(step.vertex, &step.inputs, &record).map_err(StepError::Run)?;
         let found = if restored.is_some() {

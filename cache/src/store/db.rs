@@ -3,6 +3,9 @@
 //! The log is write-ahead, so that a reader in another process never waits; commits are not synced, and
 //! a crash of the machine loses the last of them but never breaks the file. What that means for results is
 //! in [`durable`](super::durable). Closures given here run with the connection held: they do SQL only.
+//!
+//! Whoever looks up much at a time [peeks](Db::peek): such reads share one transaction, and so one state of the
+//! database, until anything else is done with the connection.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,10 +35,38 @@ pub(super) struct Db {
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
-    connection: Mutex<Connection>,
+    held: Mutex<Held>,
     /// Whether results were published through this handle.
     published: AtomicBool,
     _access: Access,
+}
+
+#[derive(Debug)]
+struct Held {
+    connection: Connection,
+    /// Whether the transaction of peeks is open.
+    is_peeking: bool,
+}
+
+impl Held {
+    fn begin_peeking(&mut self) -> rusqlite::Result<()> {
+        if !self.is_peeking {
+            self.connection.prepare_cached("BEGIN")?.execute([])?;
+            self.is_peeking = true;
+        }
+        Ok(())
+    }
+
+    fn end_peeking(&mut self) {
+        if std::mem::take(&mut self.is_peeking) {
+            let ended =
+                self.connection.prepare_cached("COMMIT").and_then(|mut end| end.execute([]));
+            if let Err(error) = ended {
+                // It has only read.
+                tracing::warn!(%error, "a read transaction did not end well");
+            }
+        }
+    }
 }
 
 impl Db {
@@ -49,7 +80,7 @@ impl Db {
         Ok(Self {
             inner: Arc::new(Inner {
                 path: path.to_owned(),
-                connection: Mutex::new(connection),
+                held: Mutex::new(Held { connection, is_peeking: false }),
                 published: AtomicBool::new(false),
                 _access: access,
             }),
@@ -65,7 +96,30 @@ impl Db {
         step: &'static str,
         run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, CacheError> {
-        run(&self.connection()).map_err(sql(step, &self.inner.path))
+        run(&self.held().connection).map_err(sql(step, &self.inner.path))
+    }
+
+    /// As [`Self::read`], in a state of the database that may be as old as the first peek since anything else was
+    /// done with this handle. Nothing while another thread has the connection.
+    ///
+    /// # Errors
+    /// As for [`Self::read`].
+    pub(super) fn peek<T>(
+        &self,
+        step: &'static str,
+        run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, CacheError> {
+        let Ok(mut held) = self.inner.held.try_lock() else { return Ok(None) };
+        let looked = held.begin_peeking().and_then(|()| run(&held.connection));
+        looked.map(Some).map_err(sql(step, &self.inner.path))
+    }
+
+    /// Ends the transaction of the peeks, if it is open.
+    pub(super) fn end_peeking(&self) {
+        // Whoever has the connection has ended it already.
+        if let Ok(mut held) = self.inner.held.try_lock() {
+            held.end_peeking();
+        }
     }
 
     /// Runs one transaction, which is begun for writing and committed when the closure succeeds.
@@ -77,8 +131,7 @@ impl Db {
         step: &'static str,
         run: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, CacheError> {
-        let mut connection = self.connection();
-        transact(&mut connection, run).map_err(sql(step, &self.inner.path))
+        transact(&mut self.held().connection, run).map_err(sql(step, &self.inner.path))
     }
 
     /// As [`Self::write`], for a transaction that needs more than SQL; what the closure returns lives
@@ -88,8 +141,8 @@ impl Db {
         step: &'static str,
         run: impl FnOnce(&Transaction<'_>) -> Result<T, CacheError>,
     ) -> Result<T, CacheError> {
-        let mut connection = self.connection();
-        let begun = connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let mut held = self.held();
+        let begun = held.connection.transaction_with_behavior(TransactionBehavior::Immediate);
         let transaction = begun.map_err(self.failed(step))?;
         let value = run(&transaction)?;
         transaction.commit().map_err(self.failed(step))?;
@@ -149,9 +202,12 @@ impl Db {
         &self.inner.path
     }
 
-    fn connection(&self) -> MutexGuard<'_, Connection> {
+    /// The connection, outside of any transaction.
+    fn held(&self) -> MutexGuard<'_, Held> {
         // A panic in a closure has rolled its transaction back: the connection is sound.
-        self.inner.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut held = self.inner.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.end_peeking();
+        held
     }
 }
 

@@ -4,7 +4,7 @@
 //! it is asked for.
 
 use kiln_ir::Digest;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Store, proof, signed, unsigned};
 use crate::{BlobRef, CacheError};
@@ -100,15 +100,22 @@ impl Store {
         snapshot: &Digest,
         selection: &Digest,
     ) -> Result<Option<Digest>, CacheError> {
-        let found: Option<[u8; 32]> = self.db.read("read a selection", |connection| {
-            connection
-                .prepare_cached(
-                    "SELECT digest FROM selections WHERE snapshot = ?1 AND selection = ?2",
-                )?
-                .query_row([snapshot.as_bytes(), selection.as_bytes()], |row| row.get(0))
-                .optional()
-        })?;
-        Ok(found.map(Digest::from_bytes))
+        self.db
+            .read("read a selection", |connection| find_selection(connection, snapshot, selection))
+    }
+
+    /// As [`Self::selection`], for somebody who must not wait; what it does not find may be there all the same, as
+    /// with [`RecordStore::peek`](crate::RecordStore::peek), with which it shares a state of the database.
+    ///
+    /// # Errors
+    /// As for [`Self::selection`].
+    pub fn peek_selection(
+        &self,
+        snapshot: &Digest,
+        selection: &Digest,
+    ) -> Result<Option<Digest>, CacheError> {
+        let find = |connection: &Connection| find_selection(connection, snapshot, selection);
+        Ok(self.db.peek("read a selection", find)?.flatten())
     }
 
     /// Remembers what a selection came to; see [`Self::selection`].
@@ -128,4 +135,16 @@ impl Store {
         })?;
         Ok(())
     }
+}
+
+fn find_selection(
+    connection: &Connection,
+    snapshot: &Digest,
+    selection: &Digest,
+) -> rusqlite::Result<Option<Digest>> {
+    let found: Option<[u8; 32]> = connection
+        .prepare_cached("SELECT digest FROM selections WHERE snapshot = ?1 AND selection = ?2")?
+        .query_row([snapshot.as_bytes(), selection.as_bytes()], |row| row.get(0))
+        .optional()?;
+    Ok(found.map(Digest::from_bytes))
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kiln_ir::Digest;
-use rusqlite::{OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::claims::blob_thing;
@@ -113,36 +113,34 @@ impl DiskStore {
                 .query_row(params![name, signed(size_bytes)], |row| row.get(0))
         })
     }
+
+    /// What a lookup found, unless it makes no sense; notes that it is in use.
+    fn take(&self, key: &CacheKey, row: Option<(Option<Record>, i64)>) -> Option<Record> {
+        let (record, used_ms) = row?;
+        let Some(record) = record else {
+            tracing::warn!(%key, "a record makes no sense and is passed over");
+            return None;
+        };
+        if used_ms < now_ms() - NOTED_MS {
+            enter(&self.taken).insert(*key);
+        }
+        Some(record)
+    }
 }
 
 impl RecordStore for DiskStore {
     fn get(&self, key: &CacheKey) -> Result<Option<Record>, CacheError> {
-        let found = self.db.read("read a record", |connection| {
-            connection
-                .prepare_cached(&format!(
-                    "SELECT layers, created_ms, duration_ms, size_bytes, name, used_ms,
-                        proof = {} FROM records WHERE key = ?1",
-                    proof::RECORDS
-                ))?
-                .query_row([key.digest().as_bytes()], |row| {
-                    let record = if row.get(6)? { decode(row)? } else { None };
-                    Ok((record, row.get::<_, i64>(5)?))
-                })
-                .optional()
-        })?;
-        match found {
-            None => Ok(None),
-            Some((None, _)) => {
-                tracing::warn!(%key, "a record makes no sense and is passed over");
-                Ok(None)
-            }
-            Some((Some(record), used_ms)) => {
-                if used_ms < now_ms() - NOTED_MS {
-                    enter(&self.taken).insert(*key);
-                }
-                Ok(Some(record))
-            }
-        }
+        let row = self.db.read("read a record", |connection| find(connection, key))?;
+        Ok(self.take(key, row))
+    }
+
+    fn peek(&self, key: &CacheKey) -> Result<Option<Record>, CacheError> {
+        let row = self.db.peek("read a record", |connection| find(connection, key))?;
+        Ok(self.take(key, row.flatten()))
+    }
+
+    fn end_peeking(&self) {
+        self.db.end_peeking();
     }
 
     fn put(&self, key: &CacheKey, record: &Record) -> Result<(), CacheError> {
@@ -154,6 +152,24 @@ impl RecordStore for DiskStore {
         let lock = NameLock::wait(&path, key.digest(), ACTION, cancelled)?;
         Ok(ActionLock(Held::Name(lock)))
     }
+}
+
+/// A record's row, if there is one: nothing for the record if it makes no sense, and when it was last noted as used.
+fn find(
+    connection: &Connection,
+    key: &CacheKey,
+) -> rusqlite::Result<Option<(Option<Record>, i64)>> {
+    connection
+        .prepare_cached(&format!(
+            "SELECT layers, created_ms, duration_ms, size_bytes, name, used_ms, proof = {}
+             FROM records WHERE key = ?1",
+            proof::RECORDS
+        ))?
+        .query_row([key.digest().as_bytes()], |row| {
+            let record = if row.get(6)? { decode(row)? } else { None };
+            Ok((record, row.get(5)?))
+        })
+        .optional()
 }
 
 fn put(
@@ -226,6 +242,10 @@ impl MemStore {
 impl RecordStore for MemStore {
     fn get(&self, key: &CacheKey) -> Result<Option<Record>, CacheError> {
         Ok(enter(&self.records).get(key).cloned())
+    }
+
+    fn peek(&self, key: &CacheKey) -> Result<Option<Record>, CacheError> {
+        self.get(key)
     }
 
     fn put(&self, key: &CacheKey, record: &Record) -> Result<(), CacheError> {

@@ -17,8 +17,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use kiln_cache::context::LocalTree;
 use kiln_cache::key::reads;
 use kiln_cache::{LayerRef, Record, Snapshot};
-use kiln_ir::{Digest, Graph, Op, SourceOp, Vertex};
-use kiln_solver::{Cancel, Found, Lookup, Report};
+use kiln_ir::{Digest, Graph, LocalSource, Op, SourceOp, Vertex};
+use kiln_solver::{AtOnce, Cancel, Found, Lookup, Report};
 
 pub use exec::Failed;
 pub(crate) use exec::Surroundings;
@@ -175,6 +175,24 @@ impl kiln_solver::Runner for Runner<'_> {
     type Value = Value;
     type Error = EngineError;
 
+    fn at_once(&self, vertex: &Vertex, inputs: &[Value]) -> Result<AtOnce<Value>, EngineError> {
+        // With caches from elsewhere it may take a download to tell.
+        if self.transfer.is_some() {
+            return Ok(AtOnce::Nothing);
+        }
+        match &vertex.op {
+            Op::Source(SourceOp::Scratch) => return Ok(AtOnce::Value(scratch())),
+            Op::Source(SourceOp::Local(local)) => return Ok(AtOnce::Value(self.context(local)?)),
+            Op::Merge => return Ok(AtOnce::Value(merged(inputs))),
+            Op::Source(_) if !vertex.op.is_recorded() => return Ok(AtOnce::Nothing),
+            Op::Source(_) | Op::Exec(_) | Op::File(_) | Op::Diff => {}
+        }
+        let reads = reads(vertex, &|id| self.request.parameters.counted_secrets.contains(id));
+        let digests = reads.iter().map(|read| self.peek_digest(read, inputs));
+        let digests = digests.collect::<Result<Option<_>, _>>()?;
+        Ok(digests.map_or(AtOnce::Nothing, AtOnce::Digests))
+    }
+
     fn input_digests(&self, vertex: &Vertex, inputs: &[Value]) -> Result<Vec<Digest>, EngineError> {
         let reads = reads(vertex, &|id| self.request.parameters.counted_secrets.contains(id));
         reads.iter().map(|read| self.read_digest(vertex, read, inputs)).collect()
@@ -237,6 +255,13 @@ impl kiln_solver::Runner for Runner<'_> {
 }
 
 impl Runner<'_> {
+    fn context(&self, local: &LocalSource) -> Result<Value, EngineError> {
+        self.contexts.get(&local.name).cloned().ok_or_else(|| EngineError::NamedContext {
+            name: local.name.clone(),
+            reason: "the build was not given it".to_owned(),
+        })
+    }
+
     /// Whether the layers of a record are here, or can be fetched when something reads them.
     fn is_whole(&self, vertex: &Vertex, record: &Record) -> Result<bool, EngineError> {
         if let Some(transfer) = self.transfer {
@@ -262,15 +287,9 @@ impl Runner<'_> {
     ) -> Result<(Value, Option<Record>), EngineError> {
         let started = Instant::now();
         match &vertex.op {
-            Op::Source(SourceOp::Scratch) => Ok((Value::of(Snapshot::default()), None)),
-            Op::Source(SourceOp::Local(local)) => {
-                let context = self.contexts.get(&local.name);
-                let context = context.ok_or_else(|| EngineError::NamedContext {
-                    name: local.name.clone(),
-                    reason: "the build was not given it".to_owned(),
-                })?;
-                Ok((context.clone(), None))
-            }
+            Op::Source(SourceOp::Scratch) => Ok((scratch(), None)),
+            Op::Source(SourceOp::Local(local)) => Ok((self.context(local)?, None)),
+            Op::Merge => Ok((merged(inputs), None)),
             Op::Source(SourceOp::Image(image)) => {
                 let layers = self.fetch_image(image, report, cancel)?;
                 let record = self.record(vertex, layers.clone(), started)?;
@@ -292,11 +311,16 @@ impl Runner<'_> {
                 let layer = self.change_files((vertex, file), inputs)?;
                 self.add_layer(vertex, inputs, layer, started)
             }
-            Op::Merge => {
-                let stacked = inputs.iter().flat_map(|value| value.snapshot().layers.clone());
-                Ok((Value::of(Snapshot { layers: stacked.collect() }), None))
-            }
             Op::Diff => Err(EngineError::Unsupported { what: "the op `Diff`".to_owned() }),
         }
     }
+}
+
+fn scratch() -> Value {
+    Value::of(Snapshot::default())
+}
+
+fn merged(inputs: &[Value]) -> Value {
+    let stacked = inputs.iter().flat_map(|value| value.snapshot().layers.clone());
+    Value::of(Snapshot { layers: stacked.collect() })
 }

@@ -55,6 +55,33 @@ impl Runner<'_> {
         }
     }
 
+    /// As [`Self::read_digest`]; nothing where somebody would have to wait for it.
+    pub(super) fn peek_digest(
+        &self,
+        read: &Read<'_>,
+        inputs: &[Value],
+    ) -> Result<Option<Digest>, EngineError> {
+        match read {
+            Read::Whole { input } => Ok(Some(inputs[*input].snapshot().digest())),
+            Read::Bind { input, source, target: _ } if source.is_root() => {
+                Ok(Some(inputs[*input].snapshot().digest()))
+            }
+            Read::Bind { input, source, target: _ } => {
+                self.peek_selection(&inputs[*input], &whole(source))
+            }
+            Read::Copy(copy) => self.peek_selection(&inputs[copy.input], copy),
+            // Its value may come of a pipe.
+            Read::Secret { id: _ } => Ok(None),
+        }
+    }
+
+    fn peek_selection(&self, input: &Value, copy: &CopyOp) -> Result<Option<Digest>, EngineError> {
+        let Value::Snapshot(snapshot) = input else {
+            return Ok(self.known_selection(input, copy).map(|selection| selection.digest()));
+        };
+        Ok(self.engine.store.peek_selection(&snapshot.digest(), &selecting(copy))?)
+    }
+
     /// A digest of a secret's value, under the key of the store.
     fn sealed_secret(&self, id: &str) -> Result<Digest, EngineError> {
         let Some(source) = self.request.supplies.secrets.get(id) else {

@@ -7,6 +7,7 @@
     reason = "tests read tables from files, look into runners from outside, and fail by panicking"
 )]
 
+mod at_once;
 mod runners;
 mod schedule;
 mod solve;

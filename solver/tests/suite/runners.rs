@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use kiln_cache::{LayerRef, Record, RecordStore};
+use kiln_cache::{ActionLock, CacheError, CacheKey, LayerRef, MemStore, Record, RecordStore};
 use kiln_ir::{ContentHasher, Digest, OpId, Vertex};
 use kiln_solver::{
     AfterFailure, Cancel, Event, EventKind, Limits, Narrator, Report, Request, Runner, SolveError,
@@ -108,6 +109,29 @@ pub(crate) fn record(content: Digest, name: &str) -> Record {
         duration_ms: 0,
         size_bytes: 0,
         name: name.to_owned(),
+    }
+}
+
+/// A store in which another build finishes the same step while this one waits for the lock.
+#[derive(Default)]
+pub(crate) struct Overtaken {
+    pub(crate) inner: MemStore,
+    pub(crate) gets: AtomicUsize,
+}
+
+impl RecordStore for Overtaken {
+    fn get(&self, key: &CacheKey) -> Result<Option<Record>, CacheError> {
+        self.gets.fetch_add(1, Ordering::Relaxed);
+        self.inner.get(key)
+    }
+
+    fn put(&self, key: &CacheKey, record: &Record) -> Result<(), CacheError> {
+        self.inner.put(key, record)
+    }
+
+    fn lock(&self, key: &CacheKey, cancelled: &dyn Fn() -> bool) -> Result<ActionLock, CacheError> {
+        self.inner.put(key, &record(Digest::of(b"theirs"), "theirs"))?;
+        self.inner.lock(key, cancelled)
     }
 }
 

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use kiln_cache::{ActionLock, CacheError, CacheKey, MemStore, Record, RecordStore};
+use kiln_cache::{MemStore, Record, RecordStore as _};
 use kiln_ir::{Digest, GraphBuilder, OpId, Vertex, VertexMeta};
 use kiln_solver::{Cancel, EventKind, Narrator, Report, Runner, SolveError, Stream, Unit};
 use proptest::prelude::*;
 
-use crate::runners::{Scripted, ScriptedError, drive, record, trace};
+use crate::runners::{Overtaken, Scripted, ScriptedError, drive, record, trace};
 use crate::tables::{self, Table};
 
 /// How long a test waits for what must come; only ever reached when it fails.
@@ -364,33 +364,11 @@ impl Runner for Levelled<'_> {
     }
 }
 
-/// A store in which another build finishes the same step while this one waits for the lock.
-struct Overtaken {
-    inner: MemStore,
-    gets: AtomicUsize,
-}
-
-impl RecordStore for Overtaken {
-    fn get(&self, key: &CacheKey) -> Result<Option<Record>, CacheError> {
-        self.gets.fetch_add(1, Ordering::Relaxed);
-        self.inner.get(key)
-    }
-
-    fn put(&self, key: &CacheKey, record: &Record) -> Result<(), CacheError> {
-        self.inner.put(key, record)
-    }
-
-    fn lock(&self, key: &CacheKey, cancelled: &dyn Fn() -> bool) -> Result<ActionLock, CacheError> {
-        self.inner.put(key, &record(Digest::of(b"theirs"), "theirs"))?;
-        self.inner.lock(key, cancelled)
-    }
-}
-
 #[test]
 fn what_another_build_did_meanwhile_is_taken() {
     let table = Table::parse(["a"]);
     let runner = Scripted::new(&idle);
-    let records = Overtaken { inner: MemStore::new(), gets: AtomicUsize::new(0) };
+    let records = Overtaken::default();
     let (result, events) =
         drive((&table, &table.all("a"), 1), (&runner, &records), &Cancel::never(), &mut |_| {});
     assert_eq!(result.unwrap(), [Digest::of(b"theirs")]);

@@ -10,6 +10,7 @@ const NEVER: &dyn Fn() -> bool = &|| false;
 
 fn check(store: &dyn RecordStore) {
     what_is_put_is_found(store);
+    a_peek_finds_what_was_there_before(store);
     a_held_action_is_held_alone(store);
     a_wait_can_be_cancelled(store);
     each_action_runs_once(store);
@@ -28,6 +29,15 @@ fn what_is_put_is_found(store: &dyn RecordStore) {
     }
     store.put(&key("one"), &record(&["c"])).unwrap();
     assert_eq!(store.get(&key("one")).unwrap(), Some(record(&["c"])));
+}
+
+fn a_peek_finds_what_was_there_before(store: &dyn RecordStore) {
+    store.put(&key("peeked"), &record(&["a"])).unwrap();
+    for _ in 0..2 {
+        assert_eq!(store.peek(&key("peeked")).unwrap(), Some(record(&["a"])));
+        assert_eq!(store.peek(&key("absent")).unwrap(), None);
+        store.end_peeking();
+    }
 }
 
 fn a_held_action_is_held_alone(store: &dyn RecordStore) {
@@ -103,6 +113,44 @@ fn two_handles_see_one_store() {
     assert_eq!(other.records().get(&key("k")).unwrap(), Some(record(&["a"])));
     let _held = store.records().lock(&key("k"), NEVER).unwrap();
     assert!(other.records().lock(&key("k"), &|| true).is_err());
+}
+
+#[test]
+fn peeks_share_a_state_of_the_database_until_they_end() {
+    let (_dir, store) = store();
+    let other = Store::open(store.root()).unwrap();
+    let records = store.records();
+    let digest = |text: &str| Digest::of(text.as_bytes());
+    let selected = || store.peek_selection(&digest("snapshot"), &digest("selection")).unwrap();
+    assert_eq!(records.peek(&key("k")).unwrap(), None);
+    other.records().put(&key("k"), &record(&["a"])).unwrap();
+    other.put_selection(&digest("snapshot"), &digest("selection"), &digest("selected")).unwrap();
+    assert_eq!(records.peek(&key("k")).unwrap(), None, "each peek is a transaction of its own");
+    assert_eq!(selected(), None, "a peek for something else has a transaction of its own");
+    records.end_peeking();
+    assert_eq!(records.peek(&key("k")).unwrap(), Some(record(&["a"])));
+    assert_eq!(selected(), Some(digest("selected")));
+
+    // Anything else looks at what there is now, as does whoever peeks after it.
+    other.records().put(&key("l"), &record(&["b"])).unwrap();
+    assert_eq!(records.peek(&key("l")).unwrap(), None);
+    assert_eq!(records.get(&key("l")).unwrap(), Some(record(&["b"])));
+    assert_eq!(records.peek(&key("l")).unwrap(), Some(record(&["b"])));
+    records.put(&key("m"), &record(&["c"])).unwrap();
+    assert_eq!(records.peek(&key("m")).unwrap(), Some(record(&["c"])));
+}
+
+#[test]
+fn whoever_peeks_waits_for_nobody() {
+    let (_dir, store) = store();
+    let records = store.records();
+    records.put(&key("k"), &record(&["a"])).unwrap();
+    let peeked = store.db.write("hold", |_| Ok(records.peek(&key("k")).unwrap())).unwrap();
+    assert_eq!(peeked, None, "another has the connection");
+    // Another process that writes is in nobody's way.
+    let other = Store::open(store.root()).unwrap();
+    let peeked = other.db.write("hold", |_| Ok(records.peek(&key("k")).unwrap())).unwrap();
+    assert_eq!(peeked, Some(record(&["a"])));
 }
 
 #[test]
