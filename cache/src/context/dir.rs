@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, FileType, RawDir, Statx};
 use rustix::io::Errno;
 
 use crate::select::Kind;
-use crate::stat;
+use crate::stat::{self, StatKey};
 
 /// Room for names in one system call: most directories need one.
 const BUFFER_BYTES: usize = 32 * 1024;
@@ -45,7 +45,7 @@ impl Names {
             if named == FileType::Unknown {
                 // Some filesystems do not say.
                 named = match stat(dir, name) {
-                    Ok(stat) => file_type(&stat),
+                    Ok(stat) => stat.file_type(),
                     Err(Errno::NOENT) => continue,
                     Err(errno) => return Err(errno),
                 };
@@ -77,13 +77,36 @@ impl Names {
     }
 }
 
-/// The stat of `name` itself.
-pub(super) fn stat(dir: &OwnedFd, name: &CStr) -> Result<Statx, Errno> {
-    rustix::fs::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, stat::MASK)
+/// What the kernel says of a name, as far as it counts: a third of what it gives, since it is handed on often.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stat {
+    pub(super) key: StatKey,
+    /// How many names it has.
+    pub(super) names: u32,
+    /// Of a device's file: the device.
+    pub(super) major: u32,
+    pub(super) minor: u32,
 }
 
-pub(super) fn file_type(stat: &Statx) -> FileType {
-    FileType::from_raw_mode(stat.stx_mode.into())
+impl Stat {
+    pub(super) fn of(stat: &Statx) -> Self {
+        Self {
+            key: StatKey::of(stat),
+            names: stat.stx_nlink,
+            major: stat.stx_rdev_major,
+            minor: stat.stx_rdev_minor,
+        }
+    }
+
+    pub(super) fn file_type(&self) -> FileType {
+        FileType::from_raw_mode(self.key.mode)
+    }
+}
+
+/// The stat of `name` itself.
+pub(super) fn stat(dir: &OwnedFd, name: &CStr) -> Result<Stat, Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    rustix::fs::statx(dir, name, flags, stat::MASK).map(|stat| Stat::of(&stat))
 }
 
 fn kind(file_type: FileType) -> Kind {

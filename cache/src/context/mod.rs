@@ -21,7 +21,7 @@ use std::sync::Arc;
 use kiln_ir::Digest;
 use rayon::prelude::*;
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 pub use crate::stat::StatKey;
@@ -33,7 +33,7 @@ use crate::layer::{AheadCopy, KERNEL_COPY_MIN_BYTES};
 use crate::select::{Found, Kind, LinkId, Peek, SelectError, SourceTree, shown};
 use crate::stat;
 use crate::tree::{Meta, Node, paths};
-use dir::Names;
+use dir::{Names, Stat};
 use stat_cache::{Known, KnownFile};
 
 /// How often a file that changes under the reader is read again.
@@ -112,10 +112,10 @@ impl LocalTree {
     }
 
     /// Nothing when the file is no longer what `stat` says.
-    fn describe(&self, at: &At<'_>, stat: &Statx) -> Result<Option<Found>, Errno> {
-        let key = StatKey::of(stat);
+    fn describe(&self, at: &At<'_>, stat: &Stat) -> Result<Option<Found>, Errno> {
+        let key = stat.key;
         let mut content = Content::default();
-        let node = match dir::file_type(stat) {
+        let node = match stat.file_type() {
             FileType::RegularFile => {
                 let Some(read) = self.content(at, &key)? else { return Ok(None) };
                 content = read;
@@ -132,16 +132,12 @@ impl LocalTree {
                 let target = rustix::fs::readlinkat(at.fd, at.name, Vec::new())?;
                 Node::Symlink { target: target.into_bytes() }
             }
-            FileType::CharacterDevice => {
-                Node::CharDevice { major: stat.stx_rdev_major, minor: stat.stx_rdev_minor }
-            }
-            FileType::BlockDevice => {
-                Node::BlockDevice { major: stat.stx_rdev_major, minor: stat.stx_rdev_minor }
-            }
+            FileType::CharacterDevice => Node::CharDevice { major: stat.major, minor: stat.minor },
+            FileType::BlockDevice => Node::BlockDevice { major: stat.major, minor: stat.minor },
             FileType::Fifo => Node::Fifo,
             FileType::Socket | FileType::Unknown => Node::Socket,
         };
-        let many_names = stat.stx_nlink > 1 && matches!(node, Node::File { .. });
+        let many_names = stat.names > 1 && matches!(node, Node::File { .. });
         Ok(Some(Found {
             node,
             meta: Meta { mode: key.mode & 0o7777, uid: 0, gid: 0, xattrs: content.known.xattrs },
@@ -196,18 +192,22 @@ impl LocalTree {
         let fd = self.open_dir(dir)?;
         let names = Names::read(&fd).map_err(self.failed("read the directory", dir))?;
         let known = self.cache.listed(dir, &names);
-        let load = |(index, asked): (usize, T)| {
+        let load = |index: usize| {
             let (name, known) = (names.name(index), known[index].as_ref());
-            let found = self.load(&At { fd: &fd, parent: dir, name, known, ahead });
-            found.map(|found| found.map(|found| (asked, found))).transpose()
+            self.load(&At { fd: &fd, parent: dir, name, known, ahead })
         };
         let wanted = names.iter().enumerate();
         let wanted = wanted.filter_map(|(index, (name, kind))| Some((index, want(name, kind)?)));
         if names.len() <= NAMES_PER_TASK {
             // Other threads have directories of their own.
-            return wanted.filter_map(load).collect();
+            let mut found = Vec::with_capacity(names.len());
+            for (index, asked) in wanted {
+                found.extend(load(index)?.map(|entry| (asked, entry)));
+            }
+            return Ok(found);
         }
         let wanted: Vec<(usize, T)> = wanted.collect();
+        let load = |(index, asked)| Some(load(index).transpose()?.map(|entry| (asked, entry)));
         wanted.into_par_iter().with_min_len(NAMES_PER_TASK).filter_map(load).collect()
     }
 }
@@ -249,7 +249,7 @@ impl SourceTree for LocalTree {
         };
         let stat = rustix::fs::statx(&fd, c"", AtFlags::EMPTY_PATH, stat::MASK)
             .map_err(self.failed("look up", path))?;
-        let file_type = dir::file_type(&stat);
+        let file_type = Stat::of(&stat).file_type();
         if file_type == FileType::Symlink {
             let target = rustix::fs::readlinkat(&fd, c"", Vec::new())
                 .map_err(self.failed("read the link", path))?;

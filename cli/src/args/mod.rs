@@ -65,7 +65,7 @@ use crate::exit_code::ExitCode;
     arg_required_else_help = true,
     subcommand_required = true
 )]
-pub struct LowArgs {
+pub struct Arguments<C: Subcommand> {
     /// Directory of the store: images, layers, caches.
     ///
     /// By default `/var/lib/kiln` for root, `$XDG_DATA_HOME/kiln` or `~/.local/share/kiln` for others.
@@ -79,7 +79,16 @@ pub struct LowArgs {
     pub config: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: C,
+}
+
+/// All that can be asked for.
+pub type LowArgs = Arguments<Command>;
+
+/// The verb that is given most often, alone: to describe all of them takes longer than to read the arguments.
+#[derive(Subcommand)]
+enum BuildAlone {
+    Build(Box<BuildArgs>),
 }
 
 /// A verb with its arguments.
@@ -114,6 +123,17 @@ pub enum Command {
 }
 
 impl LowArgs {
+    /// The arguments of a build that makes sense.
+    fn of_build(arguments: &[OsString]) -> Option<Self> {
+        if !arguments.iter().any(|argument| argument == "build") {
+            return None;
+        }
+        let low = Arguments::<BuildAlone>::try_parse_from(arguments).ok()?;
+        let BuildAlone::Build(build) = low.command;
+        build.check().ok()?;
+        Some(Self { root: low.root, config: low.config, command: Command::Build(build) })
+    }
+
     /// Reads the arguments, the program's name first.
     ///
     /// # Errors
@@ -125,6 +145,9 @@ impl LowArgs {
         T: Into<OsString> + Clone,
     {
         let arguments: Vec<OsString> = args.into_iter().map(Into::into).collect();
+        if let Some(build) = Self::of_build(&arguments) {
+            return Ok(build);
+        }
         let mut command = Self::command().after_help(exit_codes());
         let matches = command.try_get_matches_from_mut(&arguments).map_err(|error| {
             use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand};

@@ -44,6 +44,23 @@ fn every_verb_shows_examples_of_itself_that_parse() {
 }
 
 #[test]
+fn a_build_is_read_without_the_other_verbs() {
+    let alone = |line: &str| {
+        let arguments: Vec<_> = ["kiln"].into_iter().chain(line.split(' ')).collect();
+        LowArgs::of_build(&arguments.into_iter().map(OsString::from).collect::<Vec<_>>())
+    };
+    for line in ["build .", "--root /r build -q -t a .", "build --config=c --root=build build"] {
+        let read = alone(line).unwrap_or_else(|| panic!("{line}"));
+        let matches =
+            LowArgs::command().get_matches_from(["kiln"].into_iter().chain(line.split(' ')));
+        assert_eq!(read, LowArgs::from_arg_matches(&matches).unwrap(), "{line}");
+    }
+    for line in ["images", "--root build images", "build --help", "build --nonsense .", "build"] {
+        assert_eq!(alone(line), None, "{line}");
+    }
+}
+
+#[test]
 fn help_tells_the_exit_codes() {
     let help = parse("--help").unwrap_err().to_string();
     assert!(help.contains("  3  the Dockerfile is invalid"), "{help}");
