@@ -74,7 +74,12 @@ impl Text {
         }
     }
 
-    fn of(file: String, bytes: &[u8], fragment: Fragments<'_>) -> Result<Self, EngineError> {
+    /// Makes something of the bytes of a file of this name.
+    pub(super) fn of(
+        file: String,
+        bytes: &[u8],
+        fragment: Fragments<'_>,
+    ) -> Result<Self, EngineError> {
         let source = include(SourceText::of_file(file, text(bytes)), fragment)?;
         let parsed = kiln_grammar::parse(source.text());
         Ok(Self { source, parsed })

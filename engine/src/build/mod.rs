@@ -14,6 +14,7 @@ mod missing;
 mod outputs;
 mod plan;
 mod request;
+mod round;
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -21,8 +22,7 @@ use std::time::Instant;
 
 use kiln_cache::{DiskStore, RecordStore};
 use kiln_frontend::{
-    BuildOptions, Diagnostic, Extent, FactRequest, Facts, Plan, Planning, ResolvedImage, Severity,
-    StepNames, plan,
+    BuildOptions, Diagnostic, Extent, FactRequest, Facts, Plan, ResolvedImage, Severity, StepNames,
 };
 use kiln_image::Platform;
 use kiln_ir::{OpId, Vertex};
@@ -112,21 +112,21 @@ impl Engine {
     ) -> Result<(Vec<Plan>, Vec<Diagnostic>), EngineError> {
         let every = every_options(request, contexts);
         let mut facts = Facts::new();
-        let planned = loop {
+        let (planned, checked) = loop {
             if !text.parsed.errors.is_empty() {
-                break Err(Vec::new());
+                break (Err(Vec::new()), None);
             }
-            match plan_all(text, &every, &facts) {
-                Ok((plans, wanted)) if wanted.is_empty() => break Ok(plans),
+            let (planned, checked) = round::plan_and_check(text, &every, &facts);
+            match planned {
+                Ok((plans, wanted)) if wanted.is_empty() => break (Ok(plans), checked),
                 Ok((_, wanted)) => {
                     let found = self.find_out(&wanted, request, narrator);
                     note(text, &wanted, found, &mut facts)?;
                 }
-                Err(errors) => break Err(errors),
+                Err(errors) => break (Err(errors), checked),
             }
         };
-        // As the reference does, the first platform's plan is checked.
-        let checked = text.check(&every[0], &facts, Extent::Target).remarks;
+        let checked = checked.unwrap_or_else(|| round::check(text, &every, &facts));
         match planned {
             Ok(mut plans) => {
                 let mut remarks = warnings(&mut plans);
@@ -192,34 +192,6 @@ fn all_mistakes(
 
 fn is_error(remark: &Diagnostic) -> bool {
     remark.severity == Severity::Error
-}
-
-/// The plans of all platforms; or those that are done, and what the others need to know.
-fn plan_all(
-    text: &Text,
-    every: &[BuildOptions],
-    facts: &Facts,
-) -> Result<(Vec<Plan>, Vec<FactRequest>), Vec<Diagnostic>> {
-    let (mut plans, mut wanted) = (Vec::new(), Vec::new());
-    for options in every {
-        match plan(&text.parsed.dockerfile, text.source.text(), options, facts)? {
-            Planning::Done(plan) => plans.push(*plan),
-            Planning::Need(more) => want(&mut wanted, more),
-        }
-    }
-    Ok((plans, wanted))
-}
-
-/// Adds requests that have not been made yet; of two for the same image the first place counts.
-fn want(wanted: &mut Vec<FactRequest>, more: Vec<FactRequest>) {
-    let key = |FactRequest::ImageConfig { reference, platform, .. }: &FactRequest| {
-        (reference.clone(), platform.clone())
-    };
-    for request in more {
-        if !wanted.iter().any(|known| key(known) == key(&request)) {
-            wanted.push(request);
-        }
-    }
 }
 
 /// Takes the remarks of all plans, each once.
