@@ -202,7 +202,7 @@ impl LayerStore {
         loop {
             let number = self.0.next_staging.fetch_add(1, Ordering::Relaxed);
             let path = self.0.staging.join(format!("{}-{number}", std::process::id()));
-            if let Some(staging) = Staging::create(path, making, &self.0.sweeper)? {
+            if let Some(staging) = Staging::create(&path, making, &self.0.sweeper)? {
                 return Ok(staging);
             }
         }

@@ -1,9 +1,8 @@
-//! A directory in which one layer is made.
+//! The directories in which one layer is made.
 //!
-//! For an overlay mount, `layer/fs/` becomes the layer's tree and `layer/` the layer itself; `work/`, and
-//! `scratch/` if anybody makes it, are for the mount and for whoever mounts it, and never become part of
-//! anything. A layer that is written entry by entry needs none of that: there the directory itself becomes
-//! the layer and `fs/` its tree, so that nothing is made only to be removed.
+//! One becomes the layer when it gets the layer's name, and its `fs/` the layer's tree. An overlay mount needs others
+//! beside it, which never become part of anything: its work directory, which serves one mount after the other,
+//! and a scratch directory, if anybody makes it, for whoever mounts it.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -15,15 +14,16 @@ use super::remove::remove_tree;
 use super::sweeper::Sweeper;
 use crate::CacheError;
 
-/// A staging directory. It is taken away with all that is left in it: at once by [`Staging::close`], and
-/// some time after it is dropped.
+/// The directories of a layer to come. They are taken away with all that is left in them: at once by
+/// [`Staging::close`], and some time after this is dropped.
 #[derive(Debug)]
 pub struct Staging {
-    /// Empty once it is taken away.
-    path: PathBuf,
-    /// What becomes the layer: a directory in it, or itself.
+    /// What becomes the layer; empty once it is one, or is taken away.
     layer: PathBuf,
-    /// Whether next to nothing is left in it.
+    /// Empty for a writer.
+    work: PathBuf,
+    scratch: PathBuf,
+    /// Whether next to nothing is left in what is not the work directory.
     little: bool,
     sweeper: Arc<Sweeper>,
 }
@@ -40,32 +40,37 @@ pub(super) enum Making {
 impl Staging {
     /// Makes the directories; nothing when `path` exists.
     pub(super) fn create(
-        path: PathBuf,
+        path: &Path,
         making: Making,
         sweeper: &Arc<Sweeper>,
     ) -> Result<Option<Self>, CacheError> {
-        let mut private = DirBuilder::new();
-        private.mode(0o700);
-        match private.create(&path) {
+        match make_dir(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
-            made => made.map_err(CacheError::io("create the staging directory", &path))?,
+            made => made.map_err(CacheError::io("create the staging directory", path))?,
         }
-        let layer = match making {
-            Making::Overlay => path.join("layer"),
-            Making::Writer => path.clone(),
+        let mut staging = Self {
+            layer: path.to_owned(),
+            work: PathBuf::new(),
+            scratch: PathBuf::new(),
+            little: false,
+            sweeper: Arc::clone(sweeper),
         };
-        let staging = Self { path, layer, little: false, sweeper: Arc::clone(sweeper) };
-        let dirs = match making {
-            Making::Overlay => vec![staging.layer.clone(), staging.upper(), staging.work()],
-            Making::Writer => vec![staging.upper()],
-        };
-        for dir in dirs {
-            private.create(&dir).map_err(CacheError::io("create the directory", &dir))?;
-        }
         let upper = staging.upper();
-        // Not left to `create`, which heeds the umask.
+        make_dir(&upper).map_err(CacheError::io("create the directory", &upper))?;
+        // Not left to the umask.
         fs::set_permissions(&upper, Permissions::from_mode(0o755))
             .map_err(CacheError::io("set the mode of", &upper))?;
+        if making == Making::Overlay {
+            staging.scratch = path.with_extension("scratch");
+            staging.work = match sweeper.clean_work() {
+                Some(work) => work,
+                None => {
+                    let work = path.with_extension("work");
+                    make_dir(&work).map_err(CacheError::io("create the directory", &work))?;
+                    work
+                }
+            };
+        }
         Ok(Some(staging))
     }
 
@@ -75,24 +80,24 @@ impl Staging {
         self.layer.join("fs")
     }
 
-    /// An overlay's work directory; there is none for a writer.
+    /// An overlay's work directory; an empty path for a writer, which has none.
     #[must_use]
     pub fn work(&self) -> PathBuf {
-        self.path.join("work")
+        self.work.clone()
     }
 
     /// Where whatever a sandbox needs besides may stand. Not made: most sandboxes need nothing.
     #[must_use]
     pub fn scratch(&self) -> PathBuf {
-        self.path.join("scratch")
+        self.scratch.clone()
     }
 
-    /// Takes the directory away, whatever is in it.
+    /// Takes the directories away, whatever is in them.
     ///
     /// # Errors
-    /// When something in it cannot be removed.
+    /// When something in them cannot be removed.
     pub fn close(mut self) -> Result<(), CacheError> {
-        remove_tree(&std::mem::take(&mut self.path))
+        self.dirs().iter().try_for_each(|dir| remove_tree(dir))
     }
 
     /// What becomes the layer when it is renamed.
@@ -100,30 +105,43 @@ impl Staging {
         &self.layer
     }
 
-    /// Tells that the layer has its name: if it was the whole directory, there is nothing to take away.
+    /// Tells that the layer has its name.
     pub(super) fn renamed(&mut self) {
-        if self.layer == self.path {
-            self.path = PathBuf::new();
-        }
-        self.little = true;
+        self.layer = PathBuf::new();
     }
 
     /// Tells whether next to nothing is left in it, so that its removal may wait for a good moment.
     pub(super) fn holds_little(&mut self, little: bool) {
         self.little = little;
     }
+
+    /// What there is to take away, which from now on is not this value's any more.
+    fn dirs(&mut self) -> Vec<PathBuf> {
+        let dirs = [&mut self.layer, &mut self.scratch, &mut self.work].map(std::mem::take);
+        dirs.into_iter().filter(|dir| !dir.as_os_str().is_empty()).collect()
+    }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        let path = std::mem::take(&mut self.path);
-        if path.as_os_str().is_empty() {
-            return;
+        let work = std::mem::take(&mut self.work);
+        let scratch = std::mem::take(&mut self.scratch);
+        if scratch.exists() {
+            self.sweeper.remove(scratch);
         }
-        if self.little {
-            self.sweeper.remove_little(path);
-        } else {
-            self.sweeper.remove(path);
+        for dir in self.dirs() {
+            if self.little {
+                self.sweeper.remove_little(dir);
+            } else {
+                self.sweeper.remove(dir);
+            }
+        }
+        if !work.as_os_str().is_empty() {
+            self.sweeper.clean(work);
         }
     }
+}
+
+fn make_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
 }

@@ -2,89 +2,120 @@
 //!
 //! Removing a directory waits for the filesystem, milliseconds on some, and nobody needs the result. What is much is
 //! removed at once, by a thread of its own; what is little waits for a moment in which the build itself waits, since
-//! between two commands every processor has something to do that the next one needs. The thread starts with the first
-//! directory and ends, with its work done, when the last store does; what it does not reach because the process is
-//! killed stands in the staging directory, like any rubbish.
+//! between two commands every processor has something to do that the next one needs. The work directory of a mount is only
+//! emptied, and serves the next. The thread starts with the first directory and ends, with its work done, when the last
+//! store does; what it does not reach because the process is killed stands in the staging directory, like any rubbish.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use super::remove::remove_tree;
+use super::disk::open_dir;
+use super::remove::{empty_dir, remove_tree};
+use crate::CacheError;
 
 /// So many small directories are not left to wait.
 const WAITING_MAX: usize = 16;
 
 /// A thread that removes directories one after the other.
 #[derive(Debug, Default)]
-pub(super) struct Sweeper(Mutex<State>);
+pub(super) struct Sweeper {
+    state: Mutex<State>,
+    clean: Arc<CleanDirs>,
+}
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: Vec<PathBuf>,
+    waiting: Vec<Task>,
     running: Option<Running>,
 }
 
 #[derive(Debug)]
 struct Running {
-    paths: Sender<Vec<PathBuf>>,
+    tasks: Sender<Vec<Task>>,
     thread: JoinHandle<()>,
 }
+
+/// What is to become of a directory.
+#[derive(Debug)]
+enum Task {
+    Remove(PathBuf),
+    Empty(PathBuf),
+}
+
+/// Work directories with nothing in them.
+type CleanDirs = Mutex<Vec<PathBuf>>;
 
 impl Sweeper {
     /// Removes a directory and all in it, soon.
     pub(super) fn remove(&self, path: PathBuf) {
-        let mut state = self.lock();
-        state.waiting.push(path);
-        state.go();
+        let mut state = lock(&self.state);
+        state.waiting.push(Task::Remove(path));
+        state.go(&self.clean);
     }
 
     /// Removes a directory with little in it, when the build waits the next time.
     pub(super) fn remove_little(&self, path: PathBuf) {
-        let mut state = self.lock();
-        state.waiting.push(path);
+        self.wait_with(Task::Remove(path));
+    }
+
+    /// Empties the work directory of a mount that is gone, when the build waits the next time.
+    pub(super) fn clean(&self, work: PathBuf) {
+        self.wait_with(Task::Empty(work));
+    }
+
+    /// A work directory that was emptied, if there is one. It is the caller's.
+    pub(super) fn clean_work(&self) -> Option<PathBuf> {
+        lock(&self.clean).pop()
+    }
+
+    fn wait_with(&self, task: Task) {
+        let mut state = lock(&self.state);
+        state.waiting.push(task);
         if state.waiting.len() >= WAITING_MAX {
-            state.go();
+            state.go(&self.clean);
         }
     }
 
     /// Tells that the build waits.
     pub(super) fn go(&self) {
-        self.lock().go();
+        lock(&self.state).go(&self.clean);
     }
 
     /// Waits until all is removed that was to be.
     pub(super) fn settle(&self) {
-        let State { waiting, running } = std::mem::take(&mut *self.lock());
-        sweep(waiting);
-        if let Some(Running { paths, thread }) = running {
-            drop(paths);
+        let State { waiting, running } = std::mem::take(&mut *lock(&self.state));
+        sweep(waiting, &self.clean);
+        if let Some(Running { tasks, thread }) = running {
+            drop(tasks);
             if thread.join().is_err() {
                 tracing::warn!("staging directories stay behind: their removal failed");
             }
         }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let clean = std::mem::take(&mut *lock(&self.clean));
+        sweep(clean.into_iter().map(Task::Remove).collect(), &self.clean);
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl State {
-    fn go(&mut self) {
+    fn go(&mut self, clean: &Arc<CleanDirs>) {
         if self.waiting.is_empty() {
             return;
         }
         if self.running.is_none() {
-            self.running = start();
+            self.running = start(clean);
         }
         let waiting = std::mem::take(&mut self.waiting);
         let unsent = match &self.running {
-            Some(running) => running.paths.send(waiting).err().map(|unsent| unsent.0),
+            Some(running) => running.tasks.send(waiting).err().map(|unsent| unsent.0),
             None => Some(waiting),
         };
-        sweep(unsent.unwrap_or_default());
+        sweep(unsent.unwrap_or_default(), clean);
     }
 }
 
@@ -95,17 +126,26 @@ impl Drop for Sweeper {
 }
 
 /// Nothing when the machine allows no further thread.
-fn start() -> Option<Running> {
-    let (paths, removals) = mpsc::channel();
-    let work = move || removals.iter().for_each(sweep);
+fn start(clean: &Arc<CleanDirs>) -> Option<Running> {
+    let (tasks, received) = mpsc::channel();
+    let clean = Arc::clone(clean);
+    let work = move || received.iter().for_each(|tasks| sweep(tasks, &clean));
     let thread = thread::Builder::new().name("kiln-sweeper".to_owned()).spawn(work).ok()?;
-    Some(Running { paths, thread })
+    Some(Running { tasks, thread })
 }
 
-fn sweep(paths: Vec<PathBuf>) {
-    for path in paths {
-        if let Err(error) = remove_tree(&path) {
-            tracing::warn!(path = %path.display(), %error, "a staging directory stays behind");
+fn sweep(tasks: Vec<Task>, clean: &CleanDirs) {
+    for task in tasks {
+        let done = match &task {
+            Task::Remove(path) => remove_tree(path),
+            Task::Empty(path) => empty(path).map(|()| lock(clean).push(path.clone())),
+        };
+        if let Err(error) = done {
+            tracing::warn!(?task, %error, "a staging directory stays behind");
         }
     }
+}
+
+fn empty(dir: &Path) -> Result<(), CacheError> {
+    empty_dir(&open_dir(dir)?).map_err(CacheError::io("empty the directory", dir))
 }

@@ -11,7 +11,7 @@ use rustix::fs::{CWD, FileType, Mode, XattrFlags};
 
 use super::{Home, TIME, bytes, chmod, disk as listing, is_root, open};
 use crate::CacheError;
-use crate::layer::disk;
+use crate::layer::{Staging, disk};
 use crate::tree::{Manifest, Mtime, Node};
 
 #[test]
@@ -224,24 +224,53 @@ fn a_directory_made_ahead_is_given_once() {
 #[test]
 fn little_that_is_left_waits_but_does_not_pile_up() {
     let home = Home::new();
-    let count = || fs::read_dir(home.dir.path().join("staging")).unwrap().count();
+    let names =
+        || fs::read_dir(home.dir.path().join("staging")).unwrap().map(|e| e.unwrap().path());
+    let is_work = |path: &std::path::PathBuf| path.extension().is_some_and(|end| end == "work");
+    let layers = || names().filter(|path| !is_work(path)).count();
     let empty = || home.store.commit_upper(home.store.stage().unwrap(), &[]).unwrap();
     for _ in 0..3 {
         empty();
     }
-    assert!((1..=3).contains(&count()), "{} wait", count());
+    // The first became the empty layer.
+    assert_eq!(layers(), 2, "nobody has waited yet");
     for _ in 0..60 {
         empty();
     }
     let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while count() > 16 {
-        assert!(std::time::Instant::now() < patience, "{} are left", count());
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    let until = |layers_left: usize| {
+        while layers() > layers_left {
+            assert!(std::time::Instant::now() < patience, "{} are left", layers());
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    };
+    until(16);
     home.store.stage_ahead();
-    while count() > 1 {
-        assert!(std::time::Instant::now() < patience, "{} are left", count());
-        std::thread::sleep(std::time::Duration::from_millis(5));
+    until(1);
+    assert!(names().filter(is_work).count() <= 20, "work directories serve again");
+    assert_eq!(home.staged(), 0);
+}
+
+#[test]
+fn a_work_directory_serves_again_when_it_is_empty() {
+    let home = Home::new();
+    let first = home.store.stage().unwrap();
+    let work = first.work();
+    fs::create_dir_all(work.join("incompat/volatile")).unwrap();
+    home.store.commit_upper(first, &[]).unwrap();
+    let mut others = Vec::new();
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        home.store.stage_ahead();
+        let next = home.store.stage().unwrap();
+        assert_eq!(fs::read_dir(next.work()).unwrap().count(), 0);
+        assert!(!others.iter().any(|other: &Staging| other.work() == next.work()));
+        if next.work() == work {
+            break;
+        }
+        others.push(next);
+        assert!(std::time::Instant::now() < patience, "it never served again");
     }
+    drop(others);
     assert_eq!(home.staged(), 0);
 }
