@@ -26,6 +26,25 @@ use crate::shell::{output, run, say, top};
 /// Commands in the chain.
 const CHAIN: usize = 100;
 
+/// What can be measured by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// Stages that copy from each other, cold and cached
+    Stages,
+    /// Commands one after the other, cold and cached
+    Chain,
+    /// A context of many files: unchanged, and one changed
+    Context,
+    /// A COPY of many files
+    ManyFiles,
+    /// A RUN that writes many files
+    ManyWritten,
+    /// A COPY of one large file
+    LargeFile,
+    /// Plans of long Dockerfiles
+    Plan,
+}
+
 /// Everything that a measurement needs.
 struct Bench {
     kiln: Kiln,
@@ -47,8 +66,9 @@ struct Row {
     buildah: Option<Duration>,
 }
 
-/// Measures everything and prints the table.
-pub(crate) fn bench(runs: usize) -> Result<()> {
+/// Measures everything, or only some of it, and prints the table.
+pub(crate) fn bench(runs: usize, only: &[Part]) -> Result<()> {
+    let wanted = |part: Part| only.is_empty() || only.contains(&part);
     let top = top()?;
     say("compiling kiln (release) ...");
     fs::create_dir_all(top.join("target"))?;
@@ -65,11 +85,26 @@ pub(crate) fn bench(runs: usize) -> Result<()> {
     // Before anything has been removed: ext4 without a journal passes over each inode that was freed within
     // the last minutes whenever it looks for a new one (`recently_deleted` in fs/ext4/ialloc.c), which
     // makes every small file that is made after many were removed many times as dear.
-    let mut notes = bench.stages()?;
-    let mut rows = vec![bench.chain(&buildah)?, bench.chain_cached()?];
-    rows.extend(bench.context(&buildah)?);
-    rows.extend([bench.many_files()?, bench.many_written()?, bench.large_file()?]);
-    notes.extend(plan::plans(&top)?);
+    let mut notes = if wanted(Part::Stages) { bench.stages()? } else { Vec::new() };
+    let mut rows = Vec::new();
+    if wanted(Part::Chain) {
+        rows.extend([bench.chain(&buildah)?, bench.chain_cached()?]);
+    }
+    if wanted(Part::Context) {
+        rows.extend(bench.context(&buildah)?);
+    }
+    if wanted(Part::ManyFiles) {
+        rows.push(bench.many_files()?);
+    }
+    if wanted(Part::ManyWritten) {
+        rows.push(bench.many_written()?);
+    }
+    if wanted(Part::LargeFile) {
+        rows.push(bench.large_file()?);
+    }
+    if wanted(Part::Plan) {
+        notes.extend(plan::plans(&top)?);
+    }
     print(rows.into_iter(), bench.runs);
     notes.iter().for_each(|line| say(line));
     if buildah.is_none() {
@@ -90,11 +125,7 @@ fn build_yardstick(top: &Path) -> Result<PathBuf> {
 impl Bench {
     /// Cold, by one step after the other: what a step costs beyond its sandbox.
     fn chain(&self, buildah: &Option<Buildah>) -> Result<Row> {
-        let root = self.work.join("root");
-        fs::create_dir_all(&root)?;
-        let unpack = format!("type=local,dest={}", root.display());
-        let context = self.inputs.base_only.display().to_string();
-        run(&mut self.kiln.command(&["build", "--quiet", "--output", &unpack, &context]))?;
+        let root = self.base_tree()?;
         let (mut ours, mut bare) = (Vec::new(), Vec::new());
         for _ in 0..self.runs {
             bare.push(self.bare_starts(&root, CHAIN, &[])?);
@@ -185,6 +216,17 @@ impl Bench {
         let mut command = self.kiln.command(&["build", "--quiet", "--tag", "bench"]);
         command.args(options).arg(context);
         time(|| output(&mut command).map(drop))
+    }
+
+    /// The base's files, for a sandbox without Kiln.
+    fn base_tree(&self) -> Result<PathBuf> {
+        let root = self.work.join("root");
+        if !root.exists() {
+            let unpack = format!("type=local,dest={}", root.display());
+            let context = self.inputs.base_only.display().to_string();
+            run(&mut self.kiln.command(&["build", "--quiet", "--output", &unpack, &context]))?;
+        }
+        Ok(root)
     }
 
     fn kiln_version(&self) -> Result<()> {

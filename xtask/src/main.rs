@@ -35,6 +35,9 @@ enum Task {
         /// Runs of each measurement; the median is printed
         #[arg(long, default_value_t = 5)]
         runs: usize,
+        /// Only these measurements
+        #[arg(long, value_enum)]
+        only: Vec<bench::Part>,
     },
     /// Compares plans with the reference's on the corpus beside the project
     Corpus {
@@ -54,7 +57,7 @@ fn main() -> ExitCode {
         Task::Demo => demo::demo(),
         Task::Tidy => tidy::tidy(),
         Task::Ci => ci::ci(),
-        Task::Bench { runs } => bench::bench(runs),
+        Task::Bench { runs, only } => bench::bench(runs, &only),
         Task::Corpus { builds, only } => corpus::corpus(builds, only.as_deref()),
         Task::Bless => ci::bless(),
     };

@@ -84,7 +84,7 @@ impl Bench {
         let context = self.work.join("many-written");
         fs::create_dir_all(&context)?;
         fs::write(context.join("Dockerfile"), format!("FROM base\nRUN {SCRIPT}\n"))?;
-        let root = self.work.join("root");
+        let root = self.base_tree()?;
         let archive = self.work.join("base.oci");
         let base = self.inputs.base_only.display().to_string();
         let target = format!("type=oci,tar=false,dest={}", archive.display());
