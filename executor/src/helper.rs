@@ -3,9 +3,9 @@
 //! It has one thread and no memory of the caller's, so that it may fork: each sandbox's first process is a
 //! copy of it in namespaces of its own. Its standard input is one end of a socket pair. A request, one
 //! message, is a [`Frame`] (its namespaces as flags of clone(2) in four bytes, the low ones first, and its steps)
-//! with three descriptors: the sandbox's socket and its two outputs. The helper reads no more of it than the
-//! flags: what it writes to its memory is copied, page by page, for every process that still shares it. The
-//! first process makes the frame, and then waits on its socket for the [`Step`]s that lead to the command, behind
+//! with three descriptors: the sandbox's socket and its two outputs. The helper reads a frame once, however often it
+//! is asked for: most sandboxes of a build have the same. And it writes little to its memory, which is copied, page by
+//! page, for every process that still shares it. The first process makes the frame, and then waits on its socket for the [`Step`]s that lead to the command, behind
 //! their length. Reports come back by the same socket. After the report of a command that failed the first process
 //! waits for the steps to another command in the same sandbox. When the caller shuts the socket down, or dies, the first
 //! process kills the sandbox and ends. When the request socket ends, so does the helper, after all of its
@@ -72,11 +72,16 @@ fn serve() -> io::Result<()> {
     sys::let_children_go()?;
     // Made once: to clear it for each request would copy all of it in each process that shares it.
     let mut space = vec![0; REQUEST_LIMIT];
+    let mut last = (Vec::new(), Vec::new());
     while let Some(request) = receive(control.as_fd(), &mut space)? {
+        let frame = &space[request.steps.clone()];
+        if last.0 != frame {
+            last = (frame.to_vec(), serde_json::from_slice(frame)?);
+        }
         match sys::fork_into(request.namespaces) {
             Ok(sys::Side::Child) => {
                 drop(control);
-                first_process(request, &space, ignored_signals);
+                first_process(request, &last.1, ignored_signals);
             }
             Ok(sys::Side::Parent(_)) => {}
             Err(error) => {
@@ -142,22 +147,21 @@ fn flags(namespaces: &[Namespace]) -> CloneFlags {
 }
 
 /// The whole life of a sandbox's first process.
-fn first_process(request: Request, received: &[u8], ignored_signals: Vec<i32>) -> ! {
+fn first_process(request: Request, frame: &[Step], ignored_signals: Vec<i32>) -> ! {
     // With an error or without, there is nobody else to tell.
-    drop(make_and_run(request, received, ignored_signals));
+    drop(make_and_run(request, frame, ignored_signals));
     sys::end()
 }
 
-fn make_and_run(request: Request, received: &[u8], ignored_signals: Vec<i32>) -> io::Result<()> {
-    let Request { namespaces: _, steps, mut socket, stdout, stderr } = request;
-    let frame: Vec<Step> = serde_json::from_slice(&received[steps])?;
+fn make_and_run(request: Request, frame: &[Step], ignored_signals: Vec<i32>) -> io::Result<()> {
+    let Request { namespaces: _, steps: _, mut socket, stdout, stderr } = request;
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     sys::wait_for_children()?;
     null_input()?;
     nix::unistd::dup2_stdout(stdout)?;
     nix::unistd::dup2_stderr(stderr)?;
     let mut kernel = Linux::new(socket.try_clone()?.into(), ignored_signals);
-    if let Err(fault) = prepare(&frame, &mut kernel) {
+    if let Err(fault) = prepare(frame, &mut kernel) {
         return socket.write_all(&report::encode(&Report::Failed(fault)));
     }
     while let Some(steps) = receive_steps(&mut socket)? {

@@ -14,7 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::poll::{PollFd, PollFlags};
 use rustix::net::{
@@ -64,10 +64,17 @@ struct Helper {
     requests: OwnedFd,
 }
 
+/// A frame, and the request for it.
+#[derive(Debug)]
+struct Asked {
+    frame: Frame,
+    request: Vec<u8>,
+}
+
 /// A sandbox without a command.
 #[derive(Debug)]
 struct Sandbox {
-    frame: Frame,
+    frame: Arc<Asked>,
     socket: UnixStream,
     stdout: OwnedFd,
     stderr: OwnedFd,
@@ -110,9 +117,13 @@ impl Sandboxes {
     /// Has a sandbox take the steps to the command.
     fn begin(&self, spec: &RunSpec) -> Result<Begun, ExecutorError> {
         let SandboxPlan { frame, steps } = plan(spec, &self.facts);
-        let mut sandbox = match lock(&self.spare).take_if(|spare| spare.frame == frame) {
+        let mut sandbox = match lock(&self.spare).take_if(|spare| spare.frame.frame == frame) {
             Some(spare) => spare,
-            None => self.make(frame)?,
+            None => {
+                let request = helper::request(&frame);
+                let request = request.map_err(|source| ExecutorError::Encode { source })?;
+                self.make(Arc::new(Asked { frame, request }))?
+            }
         };
         // A sandbox that could not be made ready takes no steps, and says why in its report.
         let sent = sandbox.send(&steps)?;
@@ -121,18 +132,17 @@ impl Sandboxes {
 
     /// Has another sandbox made ready, unless one is. Should it fail, the run that wants it will too, and
     /// can say so.
-    fn make_spare(&self, frame: &Frame) {
-        if lock(&self.spare).as_ref().is_some_and(|spare| spare.frame == *frame) {
+    fn make_spare(&self, frame: &Arc<Asked>) {
+        if lock(&self.spare).as_ref().is_some_and(|spare| spare.frame.frame == frame.frame) {
             return;
         }
-        if let Ok(spare) = self.make(frame.clone()) {
+        if let Ok(spare) = self.make(Arc::clone(frame)) {
             drop(lock(&self.spare).replace(spare));
         }
     }
 
     /// Has a sandbox made; does not wait until it is.
-    fn make(&self, frame: Frame) -> Result<Sandbox, ExecutorError> {
-        let request = helper::request(&frame).map_err(|source| ExecutorError::Encode { source })?;
+    fn make(&self, frame: Arc<Asked>) -> Result<Sandbox, ExecutorError> {
         let (socket, theirs) = UnixStream::pair().map_err(helper_error("make a socket pair"))?;
         let pipe = || {
             let (ours, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
@@ -151,7 +161,7 @@ impl Sandboxes {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         ancillary.push(SendAncillaryMessage::ScmRights(&theirs));
-        let slices = [IoSlice::new(&request)];
+        let slices = [IoSlice::new(&frame.request)];
         rustix::net::sendmsg(&helper.requests, &slices, &mut ancillary, SendFlags::NOSIGNAL)
             .map_err(|errno| helper_error("ask the sandbox helper for a sandbox")(errno.into()))?;
         Ok(Sandbox { frame, socket, stdout, stderr })
