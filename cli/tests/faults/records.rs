@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
@@ -113,6 +114,37 @@ fn a_build_that_is_not_listed_yet_is_nothing_wrong() {
     let checked = check(&bed, &[]);
     assert_eq!((checked.code, checked.stderr.as_str()), (Some(0), ""));
     assert_eq!(statuses(&bed), ["Completed"; 4]);
+}
+
+/// As after a kill in a build's first second, long ago.
+#[test]
+fn a_build_that_was_killed_before_its_first_line_is_nothing_wrong() {
+    let Some((bed, files)) = built() else { return };
+    let database = rusqlite::Connection::open(bed.path("store/kiln.db")).unwrap();
+    assert_eq!(database.execute("DELETE FROM builds", []).unwrap(), 4);
+    drop(database);
+    fs::remove_file(&files[0]).unwrap();
+    fs::write(&files[1], "").unwrap();
+    let text = fs::read(&files[2]).unwrap();
+    fs::write(&files[2], &text[..20]).unwrap();
+    let long_ago = SystemTime::now() - Duration::from_secs(86_400);
+    for file in &files[..3] {
+        let dir = fs::File::open(file.parent().unwrap()).unwrap();
+        dir.set_modified(long_ago).unwrap();
+    }
+    for more in [&[][..], &["--repair"]] {
+        let checked = check(&bed, more);
+        assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+        // That of the fourth is no damage either, but the row is written again.
+        let told = checked.stderr.lines().filter(|line| !line.contains("is not listed; set right"));
+        assert_eq!(told.count(), 0, "{}", checked.stderr);
+    }
+    assert_eq!(statuses(&bed), ["Completed", "Killed", "Killed", "Killed"]);
+    bed.write("kiln.toml", "[history]\nmax-entries = 1\n");
+    let prune = ["--config", "kiln.toml", "builder", "prune", "--all", "--force"];
+    let said = bed.run(&prune);
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    assert!(names(&bed.path("store/builds")).len() < 4, "they go with the others");
 }
 
 #[test]

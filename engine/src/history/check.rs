@@ -2,11 +2,11 @@
 //!
 //! The file is the truth and the row follows from it. A file of which a part cannot be read is cut before that part,
 //! and is then that of a build that was killed; one that cannot be read at all is removed. A build that ended, by its
-//! file, and has no row gets one: rows are lost with a database.
+//! file, and has no row gets one: rows are lost with a database. Nothing is wrong with a build that was killed before
+//! its first line was written, as it is in its first second: it goes with the history's limits.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kiln_cache::check::{Checked, Fault, Part, Repair};
 use kiln_cache::{BuildState, ListedBuild, Store};
@@ -17,8 +17,6 @@ use super::past::{Fold, PastBuild};
 use super::reader::{self, Extent, ReadError};
 use crate::EngineError;
 
-/// A build that is younger may be about to write its first line.
-const YOUNG: Duration = Duration::from_secs(60);
 /// The end of a file, in which its last line is looked for.
 const TAIL_BYTES: u64 = 1 << 16;
 
@@ -82,7 +80,7 @@ fn look(store: &Store, build: &ListedBuild) -> Result<Option<Wrong>, EngineError
     let file = match File::open(store.builds_dir().join(id).join("events")) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok((ended || !is_young(store, id)).then_some(Wrong::Absent));
+            return Ok(ended.then_some(Wrong::Absent));
         }
         Err(error) => return Ok(Some(Wrong::Unreadable(error.to_string()))),
     };
@@ -94,7 +92,7 @@ fn look(store: &Store, build: &ListedBuild) -> Result<Option<Wrong>, EngineError
         Err(error) => Some(Wrong::Unreadable(error.to_string())),
         Ok((None, _)) => {
             let reason = "there is nothing in it".to_owned();
-            (ended || !is_young(store, id)).then_some(Wrong::Unreadable(reason))
+            ended.then_some(Wrong::Unreadable(reason))
         }
         Ok((_, Extent::Damaged { line, reason })) => Some(Wrong::Damaged { line, reason }),
         Ok((_, Extent::Cut)) => ended.then_some(Wrong::Cut),
@@ -148,12 +146,6 @@ impl Wrong {
             Self::Unlisted(_) => "it ended, and is not listed".to_owned(),
         }
     }
-}
-
-fn is_young(store: &Store, id: &str) -> bool {
-    let made = std::fs::metadata(store.builds_dir().join(id)).and_then(|meta| meta.modified());
-    let now = SystemTime::now();
-    made.is_ok_and(|made| now.duration_since(made.max(UNIX_EPOCH)).is_ok_and(|age| age < YOUNG))
 }
 
 /// Where a line begins, counted from 1.
