@@ -49,6 +49,8 @@ impl Damaged {
         damaged.build_base();
         damaged.bed.left_nothing();
         fold(&damaged.bed.path("store"));
+        // No build folds the log, however long it becomes: somebody reads what was before it.
+        let reader = reader(&damaged.bed.path("store"));
         // The name moves: whoever is sent back to the first image builds something else.
         damaged.bed.write("ctx/Base", format!("{BASE}RUN echo second > /base\n"));
         damaged.build_base();
@@ -60,6 +62,7 @@ impl Damaged {
         damaged.expected = damaged.build().unwrap();
         damaged.bed.left_nothing();
         damaged.copy("store", "sound");
+        drop(reader);
         Some(damaged)
     }
 
@@ -135,6 +138,14 @@ impl Damaged {
 fn fold(store: &Path) {
     let connection = rusqlite::Connection::open(store.join(DATABASE)).unwrap();
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+}
+
+/// In the middle of reading.
+fn reader(store: &Path) -> rusqlite::Connection {
+    let connection = rusqlite::Connection::open(store.join(DATABASE)).unwrap();
+    connection.execute_batch("BEGIN").unwrap();
+    connection.query_row("SELECT count(*) FROM records", [], |_| Ok(())).unwrap();
+    connection
 }
 
 #[test]
