@@ -185,26 +185,39 @@ pub(crate) fn loopback_up() -> io::Result<()> {
     check(i64::from(result)).map(drop)
 }
 
+/// At least as long as the kernel's `sigaction`, whose first word is the action.
+type SignalAction = [libc::c_ulong; 8];
+
+/// A signal's action, which becomes `new` if that is given. The C library refuses both for the two signals that it keeps
+/// for itself, and has the programs that it starts ignore them.
+fn signal_action(signal: libc::c_int, new: Option<&SignalAction>) -> io::Result<SignalAction> {
+    const SET_BYTES: usize = 8;
+    let new: *const SignalAction = new.map_or(std::ptr::null(), |new| new);
+    let mut old = SignalAction::default();
+    // SAFETY: the kernel reads `new`, which may be null, and writes `old`; both are long enough and live across the call.
+    // The only action that is ever set is SIG_DFL, which is no code.
+    let result =
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, new, &raw mut old, SET_BYTES) };
+    check(result)?;
+    Ok(old)
+}
+
 /// The signals that are ignored here. A program that is executed would ignore them too, where one that has a handler
 /// of ours gets its default action by itself.
 pub(crate) fn ignored_signals() -> Vec<libc::c_int> {
     let is_ignored = |signal: &libc::c_int| {
-        // SAFETY: `sigaction` is plain data, for which all zeroes is a valid value.
-        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        // SAFETY: without a new action the kernel only writes the present one, which lives across the call.
-        let asked = unsafe { libc::sigaction(*signal, std::ptr::null(), &raw mut action) };
-        asked == 0 && action.sa_sigaction == libc::SIG_IGN
+        let action = signal_action(*signal, None);
+        action.is_ok_and(|action| action[0] == libc::SIG_IGN as libc::c_ulong)
     };
     (1..=libc::SIGRTMAX()).filter(is_ignored).collect()
 }
 
 /// Gives signals their default action and lets all through, as a new program expects it.
 pub(crate) fn reset_signals(ignored: &[libc::c_int]) -> io::Result<()> {
+    // SIG_DFL, without flags.
+    let default = SignalAction::default();
     for &signal in ignored {
-        // SAFETY: SIG_DFL installs no code of ours.
-        if unsafe { libc::signal(signal, libc::SIG_DFL) } == libc::SIG_ERR {
-            return Err(io::Error::last_os_error());
-        }
+        signal_action(signal, Some(&default))?;
     }
     Ok(nix::sys::signal::SigSet::empty().thread_set_mask()?)
 }

@@ -198,6 +198,24 @@ fn nothing_of_the_caller_leaks() {
     assert_eq!(rest, "HOME=/\nPATH=/bin\nPWD=/\nSHLVL=1\n/\n");
 }
 
+/// What a caller ignores, as one that `nohup` started does, the command would inherit.
+#[test]
+fn no_signal_is_ignored_or_blocked() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let caller = Command::new("/bin/busybox")
+        .args(["sh", "-c", "trap '' HUP INT QUIT TERM USR1; exec \"$@\"", "sh", TESTBED])
+        .args([bed.fresh("base"), bed.image()])
+        // A shell would ignore signals of its own accord.
+        .args(["", "host", "/bin/busybox", "grep", "-E", "Sig(Ign|Blk)", "/proc/self/status"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(caller.stdout).unwrap();
+    assert_eq!(text, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+}
+
 #[test]
 fn many_at_once() {
     if !can_run() {
