@@ -1,6 +1,6 @@
 //! Mistakes of whoever wrote the Dockerfile or the command line.
 
-use super::bed::{BASE, Bed};
+use super::bed::{BASE, Bed, Said};
 
 #[test]
 fn a_line_that_is_no_syntax() {
@@ -169,6 +169,39 @@ fn results_that_cannot_be_written() {
     bed.build(BASE, &["--iidfile", "ctx/busybox/id"]).is("no-place-for-id.txt", &[]);
     let said = bed.run(&["--root", "ctx/busybox", "images"]);
     said.is("store-is-a-file.txt", &[]);
+    bed.is_whole();
+}
+
+#[test]
+fn the_standard_output_is_whole_or_it_is_said() {
+    let Some(bed) = Bed::new() else { return };
+    let numbers =
+        "RUN for i in $(seq 40); do seq $i 9000 > /$i; done; printf 'no end of line' > /x\n";
+    let said = bed.build(&format!("{BASE}{numbers}"), &["-o", "type=tar,dest=whole.tar"]);
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
+    let whole = std::fs::read(bed.path("whole.tar")).unwrap();
+    let ways = [
+        &["build", "--progress", "quiet", "-o", "-", "ctx"][..],
+        &["history", "export", "^1"],
+        &["history", "logs", "^1"],
+    ];
+    for way in ways {
+        let piped = bed.kiln(way).output().unwrap();
+        assert!(piped.status.success(), "{way:?}: {}", String::from_utf8_lossy(&piped.stderr));
+        let file = std::fs::File::create(bed.path("out")).unwrap();
+        assert!(bed.kiln(way).stdout(file).status().unwrap().success(), "{way:?}");
+        // What the history says of the latest build changes with each.
+        let written = std::fs::read(bed.path("out")).unwrap();
+        assert!(!written.is_empty() && written == piped.stdout, "{way:?}");
+        assert!(way[0] == "history" || written == whole, "{way:?}");
+    }
+    for way in &ways[..2] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = bed.kiln(way).stdout(full).output().unwrap();
+        let said = Said::of(output, bed.dir());
+        assert_ne!(said.code, Some(0), "{way:?}");
+        assert!(said.stderr.contains("no space left on device"), "{way:?}: {}", said.stderr);
+    }
     bed.is_whole();
 }
 
