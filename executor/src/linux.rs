@@ -3,6 +3,7 @@
 //! Runs in a process with one thread only.
 
 mod guest;
+mod host;
 mod overlay;
 mod process;
 mod root;
@@ -14,11 +15,13 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use nix::mount::{MntFlags, MsFlags};
+use nix::mount::MsFlags;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
+use self::host::Host;
 pub(crate) use self::process::null_input;
 pub(crate) use self::terminal::{END_FOLLOWS, winsize};
 use crate::kernel::{Identity, Kernel, Spawned};
@@ -41,6 +44,7 @@ pub(crate) struct Linux {
     nothing: Option<OwnedFd>,
     /// The command's terminal, until the command has it.
     terminal: Option<OwnedFd>,
+    host: Arc<Host>,
     /// Signals that a program would go on ignoring.
     ignored_signals: Vec<i32>,
 }
@@ -62,6 +66,7 @@ impl Linux {
             null: None,
             nothing: None,
             terminal: None,
+            host: Arc::default(),
             ignored_signals,
         }
     }
@@ -211,10 +216,9 @@ impl Linux {
 
     fn pivot(&mut self) -> io::Result<()> {
         rustix::process::fchdir(self.root()?)?;
-        // The old root is put on top of the new one, and taken off again.
+        // The old root is put on top of the new one, where the working directory then is.
         rustix::process::pivot_root(".", ".")?;
-        nix::mount::umount2(".", MntFlags::MNT_DETACH)?;
-        nix::unistd::chdir("/")?;
+        self.host.is_left_behind();
         self.root = None;
         self.frame = None;
         self.null = None;
@@ -258,6 +262,7 @@ impl Kernel for Linux {
                 mount::tmpfs(&by_descriptor(&target), *size_bytes, 0o1777)
             }
             Step::Pivot => self.pivot(),
+            Step::LeaveHost => self.host.wait(),
             Step::MakeDevice { path, kind, major, minor } => {
                 self.make_device(path, *kind, *major, *minor)
             }
@@ -286,7 +291,8 @@ impl Kernel for Linux {
     }
 
     fn spawn(&mut self, lead: &mut dyn FnMut(&mut Self) -> Report) -> io::Result<Spawned> {
-        let spawned = process::spawn(&mut || lead(self));
+        let host = Arc::clone(&self.host);
+        let spawned = process::spawn(&mut || lead(self), &|| host.take_off());
         // It ends with the last process that has it, which is to be one of the command's.
         self.terminal = None;
         spawned

@@ -4,7 +4,8 @@
 //! namespaces, `/proc`, `/sys` and `/dev`. Its steps are taken by the sandbox's first process, which may
 //! be long before the command is known. The steps that follow are taken by the same process up to
 //! [`Step::ForkCommand`], and by the command's after it. What needs the host's paths comes before
-//! [`Step::Pivot`], what needs privilege before [`Step::BecomeUser`].
+//! [`Step::Pivot`], what follows the guest's paths after [`Step::LeaveHost`], what needs privilege before
+//! [`Step::BecomeUser`].
 
 mod docker;
 mod frame;
@@ -198,12 +199,14 @@ fn start_command(spec: &RunSpec, facts: &HostFacts, steps: &mut Vec<Step>) {
     if !spec.limits.is_empty() {
         steps.push(Step::SetLimits { limits: spec.limits.clone() });
     }
-    steps.extend([Step::EnterDirectory { path: cwd.as_str().to_owned() }, Step::NewKeyring]);
+    steps.push(Step::NewKeyring);
     // Whoever may gain privileges must be privileged to install a filter.
     if spec.security == Security::Sandbox && facts.has_filters {
         steps.push(Step::FilterSystemCalls);
     }
     steps.extend([
+        Step::LeaveHost,
+        Step::EnterDirectory { path: cwd.as_str().to_owned() },
         Step::BecomeUser {
             user: user.clone(),
             keep_capabilities: kept_capabilities(spec.security),

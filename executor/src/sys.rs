@@ -5,10 +5,12 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sched::CloneFlags;
 use nix::unistd::Pid;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use rustix::thread::futex;
 
 /// Which side of a fork the caller is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,29 +45,50 @@ pub(crate) fn fork_into(namespaces: CloneFlags) -> io::Result<Side> {
     }
 }
 
-/// Does `child` in a new process that has this one's memory, while this one stands still, until the new one
-/// has executed a program or has returned from `child` and ended. A copy of the memory, which is made to be
-/// thrown away, costs more than all that is done with it. The process must have one thread only.
-pub(crate) fn spawn_in_memory(child: &mut dyn FnMut()) -> io::Result<Pid> {
+/// Does `child` in a new process that has this one's memory. This one does what is to be done `beside` it, and then stands
+/// still until the new one has executed a program or has returned from `child` and ended. A copy of the memory, which is
+/// made to be thrown away, costs more than all that is done with it.
+///
+/// The process must have one thread only. `beside` must be system calls that go to the kernel directly, and atomic
+/// variables: nothing that takes or gives back memory, and nothing of the C library's.
+pub(crate) fn spawn_in_memory(child: &mut dyn FnMut(), beside: &dyn Fn()) -> io::Result<Pid> {
     /// No caller's frames nest deep; what is not touched costs nothing.
     const STACK_BYTES: usize = 512 << 10;
+
+    extern "C" fn run(child: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: it is the pointer made below, to a closure that outlives the new process's time in this memory.
+        let child: &mut &mut dyn FnMut() = unsafe { &mut *child.cast() };
+        child();
+        0
+    }
+
     let (access, kind) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
     // SAFETY: a mapping at an address of the kernel's choice touches no other.
     let stack = unsafe { mmap_anonymous(std::ptr::null_mut(), STACK_BYTES, access, kind) }?;
-    // SAFETY: the mapping has that many bytes, all zero, and nothing else refers to it.
-    let bytes = unsafe { std::slice::from_raw_parts_mut(stack.cast::<u8>(), STACK_BYTES) };
-    let run = Box::new(|| {
-        child();
-        0
-    });
-    let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
-    // SAFETY: with CLONE_VFORK this is a call of `child` on another stack, as far as memory goes: this
-    // process has no other thread and does not run before the new process has left the memory. The stack
-    // and the closure live until then. Descriptors, directories and signal actions are not shared.
-    let spawned = unsafe { nix::sched::clone(run, bytes, flags, Some(libc::SIGCHLD)) };
+    let mut child = child;
+    let (child, nothing) = ((&raw mut child).cast(), std::ptr::null_mut::<libc::c_void>());
+    // The kernel clears it and wakes who waits for it when the new process has left the memory (CLONE_CHILD_CLEARTID).
+    let inside = AtomicU32::new(1);
+    let flags = libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD;
+    // SAFETY: the end of the mapping is a stack's beginning, aligned to a page. This process touches neither what `child`
+    // does nor the allocator before the new one has left the memory, since `beside` does not, and waits for that below; so
+    // as far as memory goes this is a call of `child` on another stack, which lives until then, as does `inside`.
+    // Descriptors, directories and signal actions are not shared.
+    let spawned = unsafe {
+        let top = stack.cast::<u8>().add(STACK_BYTES).cast();
+        libc::clone(run, top, flags, child, nothing, nothing, inside.as_ptr())
+    };
+    if spawned > 0 {
+        beside();
+        while inside.load(Ordering::Acquire) != 0 {
+            // Not a private one: the kernel's wake is not. What it says is seen in the variable.
+            let _woken = futex::wait(&inside, futex::Flags::empty(), 1, None);
+        }
+    }
+    let result = check(i64::from(spawned));
     // SAFETY: whoever ran on the stack has left it.
     unsafe { munmap(stack, STACK_BYTES) }?;
-    Ok(spawned?)
+    result.map(|_| Pid::from_raw(spawned))
 }
 
 /// Ends this process at once. What a program does when it ends would only copy more of the memory.

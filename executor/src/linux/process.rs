@@ -16,11 +16,11 @@ use crate::kernel::{Identity, Spawned};
 use crate::report::Report;
 use crate::{Exit, Resource, ResourceLimit, sys};
 
-/// Starts a process in this one's memory; see [`Spawned`]. It needs no order to end with this one, which is
-/// the first of its pid namespace.
-pub(super) fn spawn(lead: &mut dyn FnMut() -> Report) -> io::Result<Spawned> {
+/// Starts a process in this one's memory; see [`Spawned`], and [`sys::spawn_in_memory`] for what is done `beside` it. It
+/// needs no order to end with this one, which is the first of its pid namespace.
+pub(super) fn spawn(lead: &mut dyn FnMut() -> Report, beside: &dyn Fn()) -> io::Result<Spawned> {
     let mut not_executed = None;
-    let child = sys::spawn_in_memory(&mut || not_executed = Some(lead()))?;
+    let child = sys::spawn_in_memory(&mut || not_executed = Some(lead()), beside)?;
     Ok(not_executed.map_or(Spawned::Command(child.as_raw()), Spawned::NotExecuted))
 }
 

@@ -109,8 +109,11 @@ pub enum Step {
         /// The most it holds, in bytes.
         size_bytes: Option<u64>,
     },
-    /// Makes the root filesystem the root, and lets go of the host's.
+    /// Makes the root filesystem the root. The host's lies on it until the command's process is started, beside which it
+    /// is taken off: until [`Step::LeaveHost`], a path with `..` in it may lead there.
     Pivot,
+    /// Waits until the host's root filesystem is gone.
+    LeaveHost,
     /// Leaves no other capabilities to the programs that will be executed, whatever they are.
     LimitCapabilities {
         /// Those that they may have, as bits.
@@ -299,6 +302,7 @@ impl fmt::Display for Step {
             Self::AttachSnapshot { target, .. } => write!(f, "bind to `{target}`"),
             Self::Tmpfs { target, .. } => write!(f, "mount memory at `{target}`"),
             Self::Pivot => write!(f, "change the root"),
+            Self::LeaveHost => write!(f, "let go of the host's files"),
             Self::MakeDevice { path, .. } => write!(f, "make the device `{path}`"),
             Self::Symlink { path, .. } => write!(f, "make the link `{path}`"),
             Self::Mask { path } => write!(f, "hide `{path}`"),

@@ -175,7 +175,9 @@ fn the_filter_of_system_calls_comes_last_before_the_user() {
     let steps = plan(&spec(), &facts).steps;
     let at = steps.iter().position(|step| *step == Step::FilterSystemCalls).unwrap();
     assert_eq!(steps[at - 1], Step::NewKeyring);
-    assert!(matches!(steps[at + 1], Step::BecomeUser { .. }));
+    assert_eq!(steps[at + 1], Step::LeaveHost);
+    assert!(matches!(steps[at + 2], Step::EnterDirectory { .. }));
+    assert!(matches!(steps[at + 3], Step::BecomeUser { .. }));
     let insecure = RunSpec { security: Security::Insecure, ..spec() };
     let steps = plan(&insecure, &facts).steps;
     assert!(!steps.contains(&Step::FilterSystemCalls));
