@@ -16,6 +16,7 @@ use kiln_executor::{
     Cancel, ExecutorError, Exit, HostFacts, Network, RunSpec, Sandboxes, Upcoming,
 };
 use kiln_ir::GuestPath;
+use nix::sys::signal::{SigSet, Signal};
 
 fn check_exit(script: &str, expected: Exit) {
     if can_run() {
@@ -198,13 +199,16 @@ fn nothing_of_the_caller_leaks() {
     assert_eq!(rest, "HOME=/\nPATH=/bin\nPWD=/\nSHLVL=1\n/\n");
 }
 
-/// What a caller ignores, as one that `nohup` started does, the command would inherit.
+/// What a caller ignores, as one that `nohup` started does, or blocks, the command would inherit.
 #[test]
 fn no_signal_is_ignored_or_blocked() {
     if !can_run() {
         return;
     }
     let bed = Bed::new();
+    let mut blocked = SigSet::empty();
+    blocked.add(Signal::SIGUSR2);
+    blocked.thread_block().unwrap();
     let caller = Command::new("/bin/busybox")
         .args(["sh", "-c", "trap '' HUP INT QUIT TERM USR1; exec \"$@\"", "sh", TESTBED])
         .args([bed.fresh("base"), bed.image()])
@@ -212,6 +216,7 @@ fn no_signal_is_ignored_or_blocked() {
         .args(["", "host", "/bin/busybox", "grep", "-E", "Sig(Ign|Blk)", "/proc/self/status"])
         .output()
         .unwrap();
+    blocked.thread_unblock().unwrap();
     let text = String::from_utf8(caller.stdout).unwrap();
     assert_eq!(text, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
 }

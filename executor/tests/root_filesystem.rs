@@ -8,6 +8,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use common::{Bed, can_run, execute, listing, success};
 use kiln_executor::{Access, Exit, MountSource, MountSpec, RunSpec, Security, Writable};
@@ -68,6 +69,9 @@ fn check_copy_up(with_a_dangling_link: bool) {
     std::os::unix::fs::chown(&etc, Some(12), Some(34)).unwrap();
     fs::set_permissions(&etc, fs::Permissions::from_mode(0o2751)).unwrap();
     rustix::fs::setxattr(&etc, "user.note", b"kept", rustix::fs::XattrFlags::empty()).unwrap();
+    // Not the time at which a stub is made.
+    let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    fs::File::open(&etc).unwrap().set_modified(long_ago).unwrap();
     let before = fs::metadata(&etc).unwrap();
     let times = "stat -c '%a %u %g %Y' /etc";
     let seen = bed.output(times);
@@ -369,6 +373,20 @@ fn one_stub_layer_serves_all_images_that_hide_nothing() {
     assert!(seen.starts_with("711\n") && seen.ends_with("the image's own"), "{seen}");
     assert_eq!(stubs(&spec, "stub-"), made);
     assert_eq!(listing(&spec.upper), Vec::<String>::new());
+}
+
+#[test]
+fn a_mount_point_is_a_file_for_one_command_and_a_directory_for_the_next() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let (file, tmpfs) = (secret("s"), MountSource::Tmpfs { size_bytes: None });
+    let first = RunSpec { mounts: vec![mount("/mnt", file)], ..bed.spec("cat /mnt") };
+    assert_eq!(success(&first), "s");
+    let script = "touch /mnt/x && ls /mnt";
+    let next = RunSpec { mounts: vec![mount("/mnt", tmpfs)], ..bed.spec(script) };
+    assert_eq!(success(&RunSpec { scratch: first.scratch.clone(), ..next }), "x");
 }
 
 #[test]
