@@ -140,6 +140,24 @@ fn links_never_lead_outside() {
 }
 
 #[test]
+fn the_way_up_never_leads_to_the_host() {
+    if !can_run() {
+        return;
+    }
+    let bed = Bed::new();
+    let outside = bed.fresh("outside");
+    symlink("/bin/..", bed.image().join("up")).unwrap();
+    // Made and entered by Kiln itself, before the command is there.
+    let cwd = format!("/up{}/made", outside.display());
+    for _ in 0..20 {
+        let mut spec = bed.spec("pwd -P");
+        spec.process.cwd = GuestPath::new(&cwd).unwrap();
+        assert_eq!(success(&spec), outside.join("made").display().to_string());
+        assert_eq!(listing(&outside), Vec::<String>::new());
+    }
+}
+
+#[test]
 fn secrets() {
     if !can_run() {
         return;

@@ -35,6 +35,10 @@ impl Host {
         let done = rustix::mount::unmount(c".", UnmountFlags::DETACH)
             .and_then(|()| rustix::process::chdir(c"/"));
         let state = done.map_or_else(|error| error.raw_os_error().unsigned_abs(), |()| ELSEWHERE);
+        self.settle(state);
+    }
+
+    fn settle(&self, state: u32) {
         self.0.store(state, Ordering::Release);
         // Whoever does not wait yet finds it done.
         let _woken = futex::wake(&self.0, futex::Flags::PRIVATE, 1);
@@ -54,5 +58,37 @@ impl Host {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn nobody_goes_on_before_it_is_off() {
+        let (host, off) = (Host::default(), AtomicBool::new(false));
+        host.wait().unwrap();
+        host.is_left_behind();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(50));
+                off.store(true, Ordering::Release);
+                host.settle(ELSEWHERE);
+            });
+            host.wait().unwrap();
+            assert!(off.load(Ordering::Acquire));
+        });
+    }
+
+    #[test]
+    fn nobody_goes_on_when_it_cannot_be_taken_off() {
+        let host = Host::default();
+        host.is_left_behind();
+        host.settle(libc::EBUSY.unsigned_abs());
+        assert_eq!(host.wait().unwrap_err().raw_os_error(), Some(libc::EBUSY));
     }
 }
