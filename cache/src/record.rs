@@ -3,6 +3,8 @@
 //! Values only. [`RecordStore`] is the seam between whoever schedules actions and where their results
 //! are kept; [`MemStore`](crate::MemStore) and [`DiskStore`](crate::DiskStore) stand behind it.
 
+use std::sync::LazyLock;
+
 use kiln_ir::{ContentHash, ContentHasher, Digest};
 use serde::{Deserialize, Serialize};
 
@@ -45,14 +47,17 @@ pub struct Snapshot {
     pub layers: Vec<LayerRef>,
 }
 
+/// The identity of the empty root filesystem, where every chain begins.
+static NO_LAYERS: LazyLock<Digest> =
+    LazyLock::new(|| ContentHasher::new("kiln snapshot 1").finish());
+
 impl Snapshot {
     /// The identity of the snapshot's content: a chain over the digests of its layers.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        let start = ContentHasher::new("kiln snapshot 1").finish();
         self.layers
             .iter()
-            .fold(start, |below, layer| (below, layer.digest).digest("kiln snapshot 1"))
+            .fold(*NO_LAYERS, |below, layer| (below, layer.digest).digest("kiln snapshot 1"))
     }
 }
 

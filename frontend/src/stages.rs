@@ -1,6 +1,6 @@
 //! The stages of a file, found by index and by name.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::ops::Deref;
 
 use crate::link::{Command, Stage};
@@ -11,7 +11,7 @@ use crate::link::{Command, Stage};
 pub(crate) struct Stages<'a> {
     list: Vec<Stage<'a>>,
     /// The stages of each name, in the order of the file; never an empty list.
-    named: BTreeMap<String, Vec<usize>>,
+    named: HashMap<String, Vec<usize>>,
 }
 
 impl<'a> Stages<'a> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kiln_ir::Digest;
@@ -154,17 +154,22 @@ impl RecordStore for DiskStore {
     }
 }
 
+/// The query of a record: put together once, for a build may look up thousands.
+static FIND: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT layers, created_ms, duration_ms, size_bytes, name, used_ms, proof = {}
+         FROM records WHERE key = ?1",
+        proof::RECORDS
+    )
+});
+
 /// A record's row, if there is one: nothing for the record if it makes no sense, and when it was last noted as used.
 fn find(
     connection: &Connection,
     key: &CacheKey,
 ) -> rusqlite::Result<Option<(Option<Record>, i64)>> {
     connection
-        .prepare_cached(&format!(
-            "SELECT layers, created_ms, duration_ms, size_bytes, name, used_ms, proof = {}
-             FROM records WHERE key = ?1",
-            proof::RECORDS
-        ))?
+        .prepare_cached(&FIND)?
         .query_row([key.digest().as_bytes()], |row| {
             let record = if row.get(6)? { decode(row)? } else { None };
             Ok((record, row.get(5)?))
