@@ -178,9 +178,8 @@ impl LocalTree {
         let Some(name) = CString::new(name).ok().filter(|name| !name.is_empty()) else {
             return Ok(None);
         };
-        let known = self.cache.directory(parent);
-        let known = known.get(name.to_bytes());
-        self.load(&At { fd: &fd, parent, name: &name, known, ahead })
+        let known = self.cache.entry(parent, name.to_bytes());
+        self.load(&At { fd: &fd, parent, name: &name, known: known.as_ref(), ahead })
     }
 
     fn list_of<T: Send>(

@@ -22,7 +22,7 @@ use super::dir::Names;
 use crate::select::Kind;
 use crate::stat::StatKey;
 use crate::tree::{Mtime, paths};
-use codec::Remembered;
+use codec::{KEY_BYTES, KnownDir, Remembered};
 
 mod codec;
 
@@ -46,12 +46,12 @@ impl Default for Known {
 /// What is to be written of one directory, by name.
 type Listing<'a> = BTreeMap<&'a [u8], (StatKey, Known)>;
 
-/// A file or directory as an earlier build read it.
+/// A file or directory as an earlier build read it, decoded as far as it is asked for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct KnownFile<'a> {
     name: &'a [u8],
-    key: StatKey,
-    digest: Digest,
+    key: &'a [u8; KEY_BYTES],
+    digest: &'a [u8; 32],
     /// Encoded: few files have any.
     xattrs: &'a [u8],
 }
@@ -59,26 +59,15 @@ pub(super) struct KnownFile<'a> {
 impl KnownFile<'_> {
     /// What reading it would give, if it is the very same by its stat.
     pub(super) fn if_same(&self, key: &StatKey) -> Option<Known> {
-        (self.key == *key).then(|| self.known())
+        (self.key()? == *key).then(|| self.known())
     }
 
     pub(super) fn has_length(&self, size_bytes: u64) -> bool {
-        self.key.size_bytes == size_bytes
+        self.key().is_some_and(|key| key.size_bytes == size_bytes)
     }
 
     fn is_dir(&self) -> bool {
-        self.key.mode & 0o170_000 == 0o040_000
-    }
-}
-
-/// The remembered entries of one directory, in byte order of their names.
-#[derive(Debug, Default)]
-pub(super) struct KnownDir<'a>(Vec<KnownFile<'a>>);
-
-impl<'a> KnownDir<'a> {
-    pub(super) fn get(&self, name: &[u8]) -> Option<&KnownFile<'a>> {
-        let index = self.0.binary_search_by(|file| file.name.cmp(name)).ok()?;
-        Some(&self.0[index])
+        self.key().is_some_and(|key| key.mode & 0o170_000 == 0o040_000)
     }
 }
 
@@ -156,7 +145,7 @@ impl StatCache {
         }
         let mut all: BTreeMap<&[u8], Listing<'_>> = BTreeMap::new();
         for (dir, known) in self.remembered.directories() {
-            let entries = known.0.iter().map(|file| (file.name, (file.key, file.known())));
+            let entries = known.filter_map(|file| Some((file.name, (file.key()?, file.known()))));
             all.insert(dir, entries.collect());
         }
         for gone in &learned.gone {
@@ -179,7 +168,7 @@ impl StatCache {
     /// How many files and directories are remembered from earlier builds.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.remembered.directories().map(|(_, known)| known.0.len()).sum()
+        self.remembered.directories().map(|(_, known)| known.count()).sum()
     }
 
     /// Whether nothing is remembered from earlier builds.
@@ -204,8 +193,13 @@ impl StatCache {
         (self.clock)()
     }
 
-    pub(super) fn directory(&self, path: &[u8]) -> KnownDir<'_> {
+    fn directory(&self, path: &[u8]) -> KnownDir<'_> {
         self.remembered.directory(path)
+    }
+
+    /// What is remembered of one name in a directory.
+    pub(super) fn entry(&self, dir: &[u8], name: &[u8]) -> Option<KnownFile<'_>> {
+        self.directory(dir).find(|file| file.name == name)
     }
 
     pub(super) fn learn(&self, dir: &[u8], name: &[u8], key: StatKey, known: Known) {
@@ -226,7 +220,7 @@ impl StatCache {
     pub(super) fn listed(&self, dir: &[u8], names: &Names) -> Vec<Option<KnownFile<'_>>> {
         let mut recalled = Vec::with_capacity(names.len());
         let mut gone = Vec::new();
-        let mut known = self.directory(dir).0.into_iter().peekable();
+        let mut known = self.directory(dir).peekable();
         for (name, kind) in names.iter() {
             while let Some(before) = known.next_if(|file| file.name < name) {
                 gone.push(paths::join(dir, before.name));

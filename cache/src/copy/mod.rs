@@ -223,7 +223,7 @@ impl<T: SourceTree> Copier<'_, T> {
         let dest = self.destination(root, copy, target)?;
         match &root.content {
             RootContent::Directory(entries) => {
-                for entry in entries {
+                for entry in entries.iter() {
                     self.entry(entry, (&dest, paths::join(&dest, entry.dest())), target)?;
                 }
                 Ok(())

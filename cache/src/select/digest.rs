@@ -2,54 +2,56 @@
 //!
 //! Everything is framed, and leads into one hash in the order of the entries.
 
-use kiln_ir::{CopyOp, Digest, ModeSpec};
-use rayon::prelude::*;
+use std::ops::Range;
 
-use super::{Root, RootContent, Selected};
+use kiln_ir::{CopyOp, Digest, ModeSpec};
+
+use super::Selected;
+use super::walk::Body;
 use crate::tree::{Meta, Node};
 
 const DOMAIN: &[u8] = b"kiln selection 2";
-/// So many entries are framed by one thread at a time.
-const ENTRIES_PER_TASK: usize = 1024;
-/// What most entries need, and names of some length.
-const ENTRY_BYTES: usize = 160;
+/// What an entry needs besides its name and what it holds.
+const ENTRY_BYTES: usize = 96;
+/// Hashed at once: enough for the processor to do several pieces side by side.
+const HASHED_BYTES: usize = 128 * 1024;
 
 /// Which metadata the copy reads.
-#[derive(Clone, Copy)]
-struct Reads {
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reads {
     owner: bool,
     mode: bool,
 }
 
-pub(super) fn of(roots: &[Root], copy: &CopyOp) -> Digest {
-    let reads =
-        Reads { owner: copy.owner.is_none(), mode: !matches!(copy.mode, Some(ModeSpec::Octal(_))) };
+impl Reads {
+    pub(super) fn of(copy: &CopyOp) -> Self {
+        Self { owner: copy.owner.is_none(), mode: !matches!(copy.mode, Some(ModeSpec::Octal(_))) }
+    }
+}
+
+/// The digest of what the matches gave, each with its name.
+pub(super) fn of(roots: &[(Vec<u8>, Body)], reads: Reads) -> Digest {
     let mut hash = blake3::Hasher::new();
-    let mut out = Framed::default();
+    let mut out = Frame::default();
     out.bytes(DOMAIN);
     out.number(u64::from(reads.owner) | u64::from(reads.mode) << 1);
-    for root in roots {
-        match &root.content {
-            RootContent::Directory(entries) => {
+    for (name, body) in roots {
+        match body {
+            Body::Directory(ordered) => {
                 out.number(0);
-                out.number(entries.len() as u64);
-                hash.update(&std::mem::take(&mut out).0);
-                if entries.len() <= ENTRIES_PER_TASK {
-                    hash.update(&Framed::of(entries, reads).0);
-                    continue;
-                }
-                let framed: Vec<Framed> = entries
-                    .par_chunks(ENTRIES_PER_TASK)
-                    .map(|entries| Framed::of(entries, reads))
-                    .collect();
-                for framed in framed {
-                    hash.update(&framed.0);
+                out.number(ordered.entries.len() as u64);
+                for framed in ordered.framed() {
+                    out.0.extend_from_slice(framed);
+                    if out.0.len() >= HASHED_BYTES {
+                        hash.update(&out.0);
+                        out.0.clear();
+                    }
                 }
             }
             // Its name counts where the destination is a directory.
-            RootContent::Single(entry) => {
+            Body::Single(entry) => {
                 out.number(1);
-                out.bytes(&root.name);
+                out.bytes(name);
                 out.entry(entry, reads);
             }
         }
@@ -58,19 +60,38 @@ pub(super) fn of(roots: &[Root], copy: &CopyOp) -> Digest {
     Digest::from_bytes(*hash.finalize().as_bytes())
 }
 
-/// Bytes to be hashed together, which is much faster than in the small pieces they come in.
+/// The frames of a list of entries.
 #[derive(Default)]
-struct Framed(Vec<u8>);
+pub(super) struct Framed {
+    frames: Frame,
+    /// Where each entry's frame ends.
+    ends: Vec<usize>,
+}
 
 impl Framed {
-    fn of(entries: &[Selected], reads: Reads) -> Self {
-        let mut framed = Self(Vec::with_capacity(ENTRY_BYTES * entries.len()));
+    pub(super) fn of(entries: &[Selected], reads: Reads) -> Self {
+        let names: usize = entries.iter().map(|entry| entry.dest().len()).sum();
+        let mut frames = Frame(Vec::with_capacity(ENTRY_BYTES * entries.len() + names));
+        let mut ends = Vec::with_capacity(entries.len());
         for entry in entries {
-            framed.entry(entry, reads);
+            frames.entry(entry, reads);
+            ends.push(frames.0.len());
         }
-        framed
+        Self { frames, ends }
     }
 
+    /// The frames of neighbours.
+    pub(super) fn of_entries(&self, entries: &Range<usize>) -> &[u8] {
+        let end = |count: usize| count.checked_sub(1).map_or(0, |last| self.ends[last]);
+        &self.frames.0[end(entries.start)..end(entries.end)]
+    }
+}
+
+/// Bytes to be hashed together, which is much faster than in the small pieces they come in.
+#[derive(Default)]
+struct Frame(Vec<u8>);
+
+impl Frame {
     fn number(&mut self, number: u64) {
         self.0.extend_from_slice(&number.to_le_bytes());
     }

@@ -12,6 +12,7 @@
 //! - names of one file stay one file within one match of the source.
 
 mod digest;
+mod entries;
 mod error;
 mod matches;
 mod resolve;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 use kiln_ir::{CopyOp, Digest, PatternSet};
 
+pub use entries::Entries;
 pub use error::SelectError;
 pub(crate) use error::{nearest_names, shown};
 pub(crate) use resolve::{End, resolve};
@@ -31,8 +33,9 @@ pub use source::{Found, Kind, LinkId, Peek, SourceTree};
 use crate::layer::AheadCopy;
 use crate::stat::StatKey;
 use crate::tree::{Meta, Mtime, Node};
+use digest::Reads;
 use matches::Match;
-use walk::Walk;
+use walk::{Body, Walk};
 
 /// Everything that one source of a COPY takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,9 +56,8 @@ pub struct Root {
 /// What a source turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RootContent {
-    /// A directory: what is in it, parents first, siblings in byte order. The directory itself is not
-    /// copied.
-    Directory(Vec<Selected>),
+    /// A directory: what is in it. The directory itself is not copied.
+    Directory(Entries),
     /// Anything else; its [`Selected::dest`] is empty.
     Single(Selected),
 }
@@ -112,13 +114,21 @@ impl Selection {
 }
 
 impl Root {
+    fn new(name: Vec<u8>, body: Body) -> Self {
+        let content = match body {
+            Body::Directory(ordered) => RootContent::Directory(ordered.entries),
+            Body::Single(entry) => RootContent::Single(entry),
+        };
+        Self { name, content }
+    }
+
     /// What is copied, parents first.
-    #[must_use]
-    pub fn entries(&self) -> &[Selected] {
-        match &self.content {
-            RootContent::Directory(entries) => entries,
-            RootContent::Single(entry) => std::slice::from_ref(entry),
-        }
+    pub fn entries(&self) -> impl Iterator<Item = &Selected> {
+        let (below, itself) = match &self.content {
+            RootContent::Directory(entries) => (Some(entries), None),
+            RootContent::Single(entry) => (None, Some(entry)),
+        };
+        below.into_iter().flat_map(Entries::iter).chain(itself)
     }
 
     /// The file, when the match is one: the only thing that may be an archive to unpack.
@@ -141,30 +151,36 @@ pub fn select<T: SourceTree>(tree: &T, copy: &CopyOp) -> Result<Selection, Selec
     let exclude = PatternSet::parse(copy.exclude.iter().map(String::as_str))?;
     let include = PatternSet::parse(copy.include.iter().map(String::as_str))?;
     let found = matches::find(tree, copy, &ignore)?;
-    let walk = Walk { tree, ignore: &ignore, include: &include, exclude: &exclude };
+    let reads = Reads::of(copy);
+    let walk = Walk { tree, ignore: &ignore, include: &include, exclude: &exclude, reads };
     let mut roots = Vec::with_capacity(found.len());
     let mut ignored = Vec::new();
     for found in found {
         let name = found.written_name().to_vec();
         match walk.root(&found)? {
-            Some(content) => roots.push(Root { name, content }),
+            Some(body) => roots.push((name, body)),
             None => ignored.push(found),
         }
     }
-    refuse_ignored(copy, &roots, &ignored)?;
-    let selected_any = roots.iter().any(|root| !root.entries().is_empty());
+    refuse_ignored(copy, roots.is_empty(), &ignored)?;
+    let digest = digest::of(&roots, reads);
+    let roots: Vec<Root> = roots.into_iter().map(|(name, body)| Root::new(name, body)).collect();
+    let selected_any = roots.iter().any(|root| root.entries().next().is_some());
     if copy.required && !include.is_empty() && !selected_any {
         matches::find_included(tree, copy, &ignore)?;
     }
-    let digest = digest::of(&roots, copy);
     Ok(Selection { roots, digest })
 }
 
 /// A match that is left out whole is as good as absent.
-fn refuse_ignored(copy: &CopyOp, roots: &[Root], ignored: &[Match]) -> Result<(), SelectError> {
+fn refuse_ignored(
+    copy: &CopyOp,
+    is_nothing_else: bool,
+    ignored: &[Match],
+) -> Result<(), SelectError> {
     let may_be_nothing = matches::is_pattern(copy) && !copy.required;
     // What `--exclude` leaves out, it was meant to.
-    if roots.is_empty() && ignored.iter().any(Match::is_ignored) && !may_be_nothing {
+    if is_nothing_else && ignored.iter().any(Match::is_ignored) && !may_be_nothing {
         return Err(SelectError::Ignored { source_path: copy.source.clone() });
     }
     Ok(())

@@ -328,6 +328,36 @@ fn names_of_one_file_stay_one_file() {
     assert!(matches!(nodes[3], Node::File { .. }), "its other name is not selected");
 }
 
+/// The digest of the same entries in a single list.
+fn digest_of_one_list(entries: impl Iterator<Item = Selected>, reads: Reads) -> Digest {
+    let entries: Vec<Selected> = entries.collect();
+    let framed = digest::Framed::of(&entries, reads);
+    let list = walk::Walked { entries, framed, ..Default::default() };
+    let body = Body::Directory(entries::Ordered::of(vec![list], reads));
+    digest::of(&[(Vec::new(), body)], reads)
+}
+
+#[test]
+fn directories_are_in_order_and_hashed_as_if_they_were_one_list() {
+    let names =
+        ["a", "b/x", "b/y/left-out", "b/y/z", "b/zz", "c", "d/left-out", "e/f/left-out", "g/h"];
+    let files = Files::new(&names);
+    fs::hard_link(files.path("b/y/z"), files.path("0")).unwrap();
+    fs::hard_link(files.path("b/x"), files.path("g/i")).unwrap();
+    let copy = ignoring("/", &["**", "!0", "!a", "!b/x", "!b/y/z", "!b/zz", "!c", "!g/*"]);
+    let selection = select(&files.tree(), &copy).unwrap();
+    let order: Vec<_> =
+        selection.entries().map(|entry| String::from_utf8_lossy(entry.dest())).collect();
+    assert_eq!(order, ["0", "a", "b", "b/x", "b/y", "b/y/z", "b/zz", "c", "g", "g/h", "g/i"]);
+    let links: Vec<_> = selection
+        .entries()
+        .map(|entry| matches!(&entry.node, Node::Hardlink { to } if to == b"0" || to == b"b/x"))
+        .collect();
+    assert_eq!(links, [false, false, false, false, false, true, false, false, false, false, true]);
+    let alone = digest_of_one_list(selection.entries().cloned(), Reads::of(&copy));
+    assert_eq!(selection.digest(), alone);
+}
+
 #[test]
 fn a_stage_gives_what_a_context_does() {
     let layers = Layers::new();

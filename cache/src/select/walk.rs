@@ -3,13 +3,13 @@
 //! Level by level rather than by recursion: a tree as deep as paths allow must not exhaust a thread's
 //! stack. Directories that patterns leave out whole are not opened.
 
-use std::collections::HashMap;
-
 use kiln_ir::{PatternSet, Verdict};
 use rayon::prelude::*;
 
+use super::digest::{Framed, Reads};
+use super::entries::Ordered;
 use super::matches::Match;
-use super::{Found, Kind, LinkId, RootContent, SelectError, Selected, SourceTree};
+use super::{Found, Kind, LinkId, SelectError, Selected, SourceTree};
 use crate::tree::{Node, paths};
 
 /// What is walked, and what is left out of it.
@@ -21,6 +21,8 @@ pub(super) struct Walk<'a, T> {
     pub(super) include: &'a PatternSet,
     /// Of paths below the copied directory.
     pub(super) exclude: &'a PatternSet,
+    /// What of the metadata goes into the digest.
+    pub(super) reads: Reads,
 }
 
 /// A path with what the patterns say of it.
@@ -45,16 +47,33 @@ struct Wanted {
     place: Option<Box<Place>>,
 }
 
-/// One child of a walked directory.
-struct Child {
-    selected: Selected,
-    link: Option<Box<LinkId>>,
-    /// For a directory: what to walk it with.
-    place: Option<Box<Place>>,
-    /// For a directory: its index among the walked ones.
-    walked_as: Option<usize>,
+/// What a walked directory gave, framed for the digest by the thread that walked it.
+#[derive(Default)]
+pub(super) struct Walked {
+    /// What is taken, and directories that may be, in byte order.
+    pub(super) entries: Vec<Selected>,
+    pub(super) framed: Framed,
+    pub(super) subdirs: Vec<Subdir>,
+    /// Of the files that may have further names: which they are in the list.
+    pub(super) links: Vec<(usize, Box<LinkId>)>,
+}
+
+/// A directory in a walked one.
+pub(super) struct Subdir {
+    /// Its index in the list.
+    pub(super) at: usize,
     /// Whether it is selected, or needed for what is.
-    taken: bool,
+    pub(super) taken: bool,
+    /// Its index among the walked ones.
+    pub(super) walked_as: usize,
+    /// What to walk it with.
+    place: Place,
+}
+
+/// What a match gave.
+pub(super) enum Body {
+    Directory(Ordered),
+    Single(Selected),
 }
 
 impl Place {
@@ -68,18 +87,30 @@ impl Place {
     }
 }
 
-impl Child {
-    fn new(wanted: Wanted, found: Found, root_bytes: usize) -> Self {
-        let Wanted { path, taken, place } = wanted;
-        let Found { node, meta, mtime, link, settled, ahead } = found;
-        let selected = Selected { path, root_bytes, node, meta, mtime, settled, ahead };
-        Self { selected, link, place, walked_as: None, taken }
+impl Walked {
+    pub(super) fn is_any_taken(&self) -> bool {
+        // All but directories are there because they are taken.
+        self.entries.len() > self.subdirs.len() || self.subdirs.iter().any(|dir| dir.taken)
     }
+
+    fn push(&mut self, wanted: Wanted, found: Found, root_bytes: usize) {
+        let at = self.entries.len();
+        let Wanted { path, taken, place } = wanted;
+        self.subdirs.extend(place.map(|place| Subdir { at, taken, walked_as: 0, place: *place }));
+        let (selected, link) = selected(path, found, root_bytes);
+        self.links.extend(link.map(|link| (at, link)));
+        self.entries.push(selected);
+    }
+}
+
+fn selected(path: Vec<u8>, found: Found, root_bytes: usize) -> (Selected, Option<Box<LinkId>>) {
+    let Found { node, meta, mtime, link, settled, ahead } = found;
+    (Selected { path, root_bytes, node, meta, mtime, settled, ahead }, link)
 }
 
 impl<T: SourceTree> Walk<'_, T> {
     /// What a match gives; nothing when patterns leave all of it out.
-    pub(super) fn root(&self, matched: &Match) -> Result<Option<RootContent>, SelectError> {
+    pub(super) fn root(&self, matched: &Match) -> Result<Option<Body>, SelectError> {
         let path = matched.path.clone();
         // A slash lies between, but where the copied directory is the tree's root.
         let root_bytes = path.len() + usize::from(!path.is_empty());
@@ -89,11 +120,11 @@ impl<T: SourceTree> Walk<'_, T> {
             return self.single(place, matched);
         }
         let left_out = place.is_left_out();
-        let entries = self.directory(place)?;
-        Ok((!left_out || !entries.is_empty()).then_some(RootContent::Directory(entries)))
+        let ordered = self.directory(place)?;
+        Ok((!left_out || !ordered.entries.is_empty()).then_some(Body::Directory(ordered)))
     }
 
-    fn single(&self, place: Place, matched: &Match) -> Result<Option<RootContent>, SelectError> {
+    fn single(&self, place: Place, matched: &Match) -> Result<Option<Body>, SelectError> {
         let name = String::from_utf8_lossy(matched.written_name());
         let asked = self.include.is_empty() || self.include.excluded(&name);
         if place.is_left_out() || !asked || self.exclude.excluded(&name) {
@@ -101,26 +132,23 @@ impl<T: SourceTree> Walk<'_, T> {
         }
         let gone = || SelectError::Changed { path: super::shown(&matched.path) };
         let found = self.tree.entry(&matched.path)?.ok_or_else(gone)?;
-        let wanted = Wanted { path: place.path, taken: true, place: None };
-        Ok(Some(RootContent::Single(Child::new(wanted, found, place.root_bytes).selected)))
+        Ok(Some(Body::Single(selected(place.path, found, place.root_bytes).0)))
     }
 
-    fn directory(&self, root: Place) -> Result<Vec<Selected>, SelectError> {
-        let mut walked: Vec<Vec<Child>> = vec![self.list(&root)?];
+    fn directory(&self, root: Place) -> Result<Ordered, SelectError> {
+        let mut walked = vec![self.list(&root)?];
         let mut level = 0..1;
         while !level.is_empty() {
             let mut below = Vec::new();
             let mut next = walked.len();
-            for child in walked[level.clone()].iter_mut().flatten() {
-                if let Some(place) = child.place.take() {
-                    child.walked_as = Some(next);
-                    below.push(place);
-                    next += 1;
-                }
+            for subdir in walked[level].iter_mut().flat_map(|list| &mut list.subdirs) {
+                subdir.walked_as = next;
+                below.push(std::mem::take(&mut subdir.place));
+                next += 1;
             }
             level = walked.len()..next;
             if below.len() > 1 {
-                let lists: Result<Vec<Vec<Child>>, SelectError> =
+                let lists: Result<Vec<Walked>, SelectError> =
                     below.into_par_iter().map(|place| self.list(&place)).collect();
                 walked.append(&mut lists?);
             } else {
@@ -130,24 +158,25 @@ impl<T: SourceTree> Walk<'_, T> {
                 }
             }
         }
-        Ok(in_order(walked))
+        Ok(Ordered::of(walked, self.reads))
     }
 
-    fn list(&self, dir: &Place) -> Result<Vec<Child>, SelectError> {
+    fn list(&self, dir: &Place) -> Result<Walked, SelectError> {
         let found = self.tree.list(&dir.path, &mut |name, kind| {
             let place = self.child(dir, name);
             self.wants(&place, kind).then(|| self.wanted(place, kind))
         })?;
-        let mut children = Vec::with_capacity(found.len());
+        let mut walked = Walked { entries: Vec::with_capacity(found.len()), ..Walked::default() };
         for (wanted, found) in found {
             if matches!(found.node, Node::Dir { .. }) != wanted.place.is_some() {
                 return Err(SelectError::Changed { path: super::shown(&wanted.path) });
             }
             if found.node != Node::Socket {
-                children.push(Child::new(wanted, found, dir.root_bytes));
+                walked.push(wanted, found, dir.root_bytes);
             }
         }
-        Ok(children)
+        walked.framed = Framed::of(&walked.entries, self.reads);
+        Ok(walked)
     }
 
     fn wanted(&self, place: Place, kind: Kind) -> Wanted {
@@ -194,55 +223,5 @@ impl<T: SourceTree> Walk<'_, T> {
         asked
             && may_hold(self.ignore, &place.ignore, &place.path)
             && may_hold(self.exclude, &place.exclude, place.dest())
-    }
-}
-
-/// Puts the lists together depth first, without the directories that nothing came of, and joins the names
-/// of one file.
-fn in_order(mut walked: Vec<Vec<Child>>) -> Vec<Selected> {
-    // Children have higher indices than their parents: from the end, each list is judged before the one
-    // that its directory is in.
-    for index in (0..walked.len()).rev() {
-        let (above, below) = walked.split_at_mut(index + 1);
-        for child in &mut above[index] {
-            if let Some(list) = child.walked_as.filter(|_| !child.taken) {
-                child.taken = below[list - index - 1].iter().any(|below| below.taken);
-            }
-        }
-    }
-    let mut ordered = Vec::with_capacity(walked.iter().map(Vec::len).sum());
-    let mut files: HashMap<Box<LinkId>, Vec<u8>> = HashMap::new();
-    let mut lists: Vec<std::vec::IntoIter<Child>> = Vec::new();
-    lists.extend(walked.first_mut().map(|first| std::mem::take(first).into_iter()));
-    while let Some(list) = lists.last_mut() {
-        let Some(child) = list.next() else {
-            lists.pop();
-            continue;
-        };
-        if !child.taken {
-            continue;
-        }
-        lists.extend(child.walked_as.map(|index| std::mem::take(&mut walked[index]).into_iter()));
-        let Child { mut selected, link, .. } = child;
-        if let Some(to) = link.and_then(|link| other_name(&mut files, link, selected.dest())) {
-            selected.node = Node::Hardlink { to };
-        }
-        ordered.push(selected);
-    }
-    ordered
-}
-
-/// The first name of a file seen before under another.
-fn other_name(
-    files: &mut HashMap<Box<LinkId>, Vec<u8>>,
-    link: Box<LinkId>,
-    dest: &[u8],
-) -> Option<Vec<u8>> {
-    match files.get(&link) {
-        Some(first) => Some(first.clone()),
-        None => {
-            files.insert(link, dest.to_vec());
-            None
-        }
     }
 }

@@ -8,13 +8,13 @@ use std::ops::Range;
 
 use kiln_ir::Digest;
 
-use super::{Known, KnownDir, KnownFile, Listing};
+use super::{Known, KnownFile, Listing};
 use crate::stat::StatKey;
 use crate::tree::Mtime;
 
 const FORMAT: &[u8] = b"kiln stat cache 2\n";
 const CHECK_BYTES: usize = 32;
-const KEY_BYTES: usize = 3 * 8 + 2 * 12 + 4;
+pub(super) const KEY_BYTES: usize = 3 * 8 + 2 * 12 + 4;
 
 /// Extended attributes by name.
 type Attributes = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -60,19 +60,38 @@ impl Remembered {
     }
 
     fn entries(&self, place: &Range<usize>) -> KnownDir<'_> {
-        let mut input = Input(&self.bytes[place.clone()]);
-        let mut files = Vec::with_capacity(input.0.len() / (KEY_BYTES + 64));
-        while let Some(file) = input.file() {
-            files.push(file);
-        }
-        KnownDir(files)
+        KnownDir(Input(&self.bytes[place.clone()]))
+    }
+}
+
+/// The remembered entries of one directory, in byte order of their names.
+#[derive(Debug, Default)]
+pub(super) struct KnownDir<'a>(Input<'a>);
+
+impl<'a> Iterator for KnownDir<'a> {
+    type Item = KnownFile<'a>;
+
+    fn next(&mut self) -> Option<KnownFile<'a>> {
+        let input = &mut self.0;
+        Some(KnownFile {
+            name: input.bytes()?,
+            key: input.chunk()?,
+            digest: input.chunk()?,
+            xattrs: input.bytes()?,
+        })
     }
 }
 
 impl KnownFile<'_> {
+    /// The stat it had; there always is one.
+    pub(super) fn key(&self) -> Option<StatKey> {
+        Input(self.key).key()
+    }
+
     /// What reading the file gave.
     pub(super) fn known(&self) -> Known {
-        Known { digest: self.digest, xattrs: Input(self.xattrs).attributes().unwrap_or_default() }
+        let xattrs = Input(self.xattrs).attributes().unwrap_or_default();
+        Known { digest: Digest::from_bytes(*self.digest), xattrs }
     }
 }
 
@@ -131,13 +150,18 @@ fn put_key(out: &mut Vec<u8>, key: &StatKey) {
     out.extend_from_slice(&mode.to_le_bytes());
 }
 
+#[derive(Debug, Default)]
 struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    fn chunk<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
         let (head, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
-        Some(*head)
+        Some(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.chunk().copied()
     }
 
     fn u32(&mut self) -> Option<u32> {
@@ -167,15 +191,6 @@ impl<'a> Input<'a> {
             mtime: self.time()?,
             ctime: self.time()?,
             mode: self.u32()?,
-        })
-    }
-
-    fn file(&mut self) -> Option<KnownFile<'a>> {
-        Some(KnownFile {
-            name: self.bytes()?,
-            key: self.key()?,
-            digest: Digest::from_bytes(self.array()?),
-            xattrs: self.bytes()?,
         })
     }
 
