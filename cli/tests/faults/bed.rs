@@ -176,7 +176,8 @@ fn without_digests(text: &str) -> String {
     out
 }
 
-/// Processes that are at work on a store, or have something of it mounted: their number and command.
+/// Processes that are at work on a store, or have something of it mounted: their number and command. A sandbox that is
+/// being made has no environment and shows nothing of the store yet: it is known by its working directory.
 fn users_of(store: &Path) -> Vec<String> {
     let mark = store.display().to_string();
     let mut found = Vec::new();
@@ -192,7 +193,9 @@ fn users_of(store: &Path) -> Vec<String> {
             .lines()
             .find(|line| line.contains(&mark) && !line.contains(&format!(" {mark} ")));
         let uses = says("environ").contains(&mark) || says("cmdline").contains(&mark);
-        if uses || mounted.is_some() {
+        let works_here =
+            fs::read_link(proc.join("cwd")).is_ok_and(|dir| Some(&*dir) == store.parent());
+        if uses || works_here || mounted.is_some() {
             found.push(format!("{pid} {} {}", says("cmdline"), mounted.unwrap_or_default()));
         }
     }
