@@ -109,15 +109,7 @@ impl Bed {
     /// was opened once more, and no layer or blob that is not whole.
     pub(crate) fn left_nothing(&self) {
         let store = self.path("store");
-        let gone = Instant::now() + PATIENCE;
-        loop {
-            let users = users_of(&store);
-            if users.is_empty() {
-                break;
-            }
-            assert!(Instant::now() < gone, "still there: {users:#?}");
-            sleep(Duration::from_millis(10));
-        }
+        wait_until_unused(&store);
         assert_eq!(self.run(&["images", "-q"]).code, Some(0), "the store opens");
         assert_eq!(names(&store.join("staging")), Vec::<String>::new(), "in staging");
         for layer in names(&store.join("layers")) {
@@ -174,6 +166,19 @@ fn without_digests(text: &str) -> String {
         out.push_str(rest);
     }
     out
+}
+
+/// Waits until no process is at work on a store: a build may leave one behind that tidies up.
+pub(crate) fn wait_until_unused(store: &Path) {
+    let gone = Instant::now() + PATIENCE;
+    loop {
+        let users = users_of(store);
+        if users.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < gone, "still there: {users:#?}");
+        sleep(Duration::from_millis(10));
+    }
 }
 
 /// Processes that are at work on a store, or have something of it mounted: their number and command. A sandbox that is

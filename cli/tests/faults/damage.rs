@@ -6,7 +6,7 @@ use std::process::Command;
 use std::thread::{scope, sleep};
 use std::time::Instant;
 
-use super::bed::{BASE, Bed, Said};
+use super::bed::{BASE, Bed, Said, wait_until_unused};
 
 /// Commands that are killed while they make a database anew.
 const KILLS: u32 = 16;
@@ -69,6 +69,7 @@ impl Damaged {
     fn copy(&self, from: &str, to: &str) {
         let (from, to) = (self.bed.path(from), self.bed.path(to));
         if to.exists() {
+            wait_until_unused(&to);
             fs::remove_dir_all(&to).unwrap();
         }
         assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
