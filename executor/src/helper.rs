@@ -5,11 +5,11 @@
 //! message, is a [`Frame`] (its namespaces as flags of clone(2) in four bytes, the low ones first, and its steps)
 //! with three descriptors: the sandbox's socket and its two outputs. The helper reads a frame once, however often it
 //! is asked for: most sandboxes of a build have the same. And it writes little to its memory, which is copied, page by
-//! page, for every process that still shares it. The first process makes the frame, and then waits on its socket for the [`Step`]s that lead to the command, behind
-//! their length. Reports come back by the same socket. After the report of a command that failed the first process
-//! waits for the steps to another command in the same sandbox. When the caller shuts the socket down, or dies, the first
-//! process kills the sandbox and ends. When the request socket ends, so does the helper, after all of its
-//! sandboxes.
+//! page, for every process that still shares it. The first process makes the frame, and then waits on its socket for the
+//! [`Step`]s that lead to the command, behind their length. Reports come back by the same socket. After the report of a
+//! command that failed the first process waits for the steps to another command in the same sandbox. When the caller shuts
+//! the socket down, or dies, the first process kills the sandbox and ends. When the request socket ends, so does the
+//! helper, after all of its sandboxes.
 
 use std::io::{self, IoSliceMut, Read as _, Write as _};
 use std::mem::MaybeUninit;

@@ -4,7 +4,7 @@
 //! else fails with `EPERM`, and what is newer than the table with `ENOSYS`, so that programs fall back to
 //! what they did before. Programs of the 32-bit machine that a 64-bit one can run have a table of their own.
 //!
-//! Installing a filter costs the kernel a third of a microsecond for each instruction (ADR 10), so there are
+//! Installing a filter costs the kernel a quarter of a microsecond for each instruction (ADR 13), so there are
 //! few: a search over ranges of numbers, whose ends are shared.
 
 use std::collections::BTreeMap;
