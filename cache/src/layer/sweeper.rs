@@ -44,6 +44,14 @@ enum Task {
     Empty(PathBuf),
 }
 
+impl Task {
+    fn into_path(self) -> PathBuf {
+        match self {
+            Self::Remove(path) | Self::Empty(path) => path,
+        }
+    }
+}
+
 /// Work directories with nothing in them.
 type CleanDirs = Mutex<Vec<PathBuf>>;
 
@@ -86,7 +94,9 @@ impl Sweeper {
     /// Waits until all is removed that was to be.
     pub(super) fn settle(&self) {
         let State { waiting, running } = std::mem::take(&mut *lock(&self.state));
-        sweep(waiting, &self.clean);
+        // Nobody will want a work directory. They may be gone with all that the process was making.
+        let waiting = waiting.into_iter().map(|task| Task::Remove(task.into_path()));
+        sweep(waiting.collect(), &self.clean);
         if let Some(Running { tasks, thread }) = running {
             drop(tasks);
             if thread.join().is_err() {
@@ -138,6 +148,8 @@ fn sweep(tasks: Vec<Task>, clean: &CleanDirs) {
     for task in tasks {
         let done = match &task {
             Task::Remove(path) => remove_tree(path),
+            // As when the store goes meanwhile.
+            Task::Empty(path) if !path.exists() => Ok(()),
             Task::Empty(path) => empty(path).map(|()| lock(clean).push(path.clone())),
         };
         if let Err(error) = done {

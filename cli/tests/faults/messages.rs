@@ -218,3 +218,13 @@ fn progress_that_nobody_reads_is_no_trouble() {
     }
     bed.is_whole();
 }
+
+#[test]
+fn a_build_that_goes_well_warns_nobody() {
+    let Some(bed) = Bed::new() else { return };
+    bed.write("ctx/Dockerfile", format!("{BASE}RUN true\nRUN echo x > /x\nRUN true again\n"));
+    let mut build = bed.kiln(&["build", "--progress=quiet", "-o", "type=cacheonly", "ctx"]);
+    let said = Said::of(build.env("KILN_LOG", "warn").output().unwrap(), bed.dir());
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
+    bed.is_whole();
+}
