@@ -64,8 +64,8 @@ impl Engine {
         }
         let (main, ignore) = match &request.context {
             BuildContext::Directory(dir) => {
+                let dated = Dated::of_directory(dir, &request.parameters.build_args);
                 let value = Value::Context(self.open_context(dir)?);
-                let dated = Dated::Directory(dir.clone());
                 (Main { value, dockerfile: None, dated }, main_ignore(request, dir)?)
             }
             BuildContext::Address(Address::Git(git)) => {

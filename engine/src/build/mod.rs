@@ -257,8 +257,8 @@ impl Build<'_> {
     ) -> Result<Made, EngineError> {
         let Joined { graph, targets, plans, .. } = self.joined;
         // A time that makes no sense is told when the image is made.
-        let epoch = plans.first().and_then(|plan| self.epoch(plan.source_date_epoch).ok()?);
-        let opening = Opening { request: self.request, graph, targets, epoch };
+        let epoch = || plans.first().and_then(|plan| self.epoch(plan.source_date_epoch).ok()?);
+        let opening = Opening { request: self.request, graph, targets, epoch: &epoch };
         let transfer = self.engine.open_transfer(&opening, cancel, narrator)?;
         let Some(transfer) = transfer else {
             return self.make(None, cancel, keeper, narrator);

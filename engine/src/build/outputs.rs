@@ -115,11 +115,7 @@ impl Build<'_> {
 
     /// The one time of an image; `planned` is what the Dockerfile says.
     pub(super) fn epoch(&self, planned: Option<i64>) -> Result<Option<i64>, EngineError> {
-        let argument = self.request.parameters.build_args.get(epoch::VARIABLE);
-        match planned {
-            Some(seconds) => Ok(Some(seconds)),
-            None => epoch::determine(argument.map(String::as_str), &self.contexts.dated),
-        }
+        epoch::determine(planned, &self.request.parameters.build_args, &self.contexts.dated)
     }
 
     fn write(

@@ -54,8 +54,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) graph: &'a Graph,
     /// Those whose results are wanted.
     pub(crate) targets: &'a [OpId],
-    /// The one time that the image will have.
-    pub(crate) epoch: Option<i64>,
+    /// Tells the one time that the image will have, which may take a while.
+    pub(crate) epoch: &'a dyn Fn() -> Option<i64>,
 }
 
 impl Engine {
@@ -113,7 +113,7 @@ impl Engine {
                     None => pool.insert(send::pool()?),
                 };
                 let shelf = Shelf::open(self, place)?;
-                transfer.lanes.push(Lane::new(self, target, shelf, epoch, pool));
+                transfer.lanes.push(Lane::new(self, target, shelf, epoch(), pool));
             }
         }
         Ok(Some(transfer))
