@@ -7,7 +7,9 @@
 //! is asked for: most sandboxes of a build have the same. And it writes little to its memory, which is copied, page by
 //! page, for every process that still shares it. The first process makes the frame, and then waits on its socket for the
 //! [`Step`]s that lead to the command, behind their length. Reports come back by the same socket. After the report of a
-//! command that failed the first process waits for the steps to another command in the same sandbox. When the caller shuts
+//! command that failed the first process waits for the steps to another command in the same sandbox. With that of one that
+//! changed nothing in the root filesystem goes a descriptor of it, and the caller may send that with the steps to a command in
+//! another sandbox. When the caller shuts
 //! the socket down, or dies, the first process kills the sandbox and ends. When the request socket ends, so does the
 //! helper, after all of its sandboxes.
 
@@ -26,7 +28,7 @@ use crate::apply::{apply, prepare};
 use crate::linux::{Linux, null_input};
 use crate::plan::{Filter, Frame, Namespace, Step};
 use crate::report::{self, Fault, Report};
-use crate::sys;
+use crate::{pass, sys};
 
 /// The helper's name, by which it knows itself and is known in lists of processes.
 pub(crate) const NAME: &str = "kiln-sandbox";
@@ -42,6 +44,9 @@ struct Request {
     stdout: OwnedFd,
     stderr: OwnedFd,
 }
+
+/// A frame's steps as they were received, and as they were read.
+type FrameSteps = (Vec<u8>, Vec<Step>);
 
 /// To be called first thing in `main`: becomes the sandbox helper, and does not return, when this
 /// process was started as one. Otherwise returns at once.
@@ -72,16 +77,16 @@ fn serve() -> io::Result<()> {
     sys::let_children_go()?;
     // Made once: to clear it for each request would copy all of it in each process that shares it.
     let mut space = vec![0; REQUEST_LIMIT];
-    let mut last = (Vec::new(), Vec::new());
+    let mut last: FrameSteps = (Vec::new(), Vec::new());
     while let Some(request) = receive(control.as_fd(), &mut space)? {
         let frame = &space[request.steps.clone()];
         if last.0 != frame {
-            last = (frame.to_vec(), serde_json::from_slice(frame)?);
+            last = (frame.to_vec(), read_steps(frame)?);
         }
         match sys::fork_into(request.namespaces) {
             Ok(sys::Side::Child) => {
                 drop(control);
-                first_process(request, &last.1, ignored_signals);
+                first_process(request, &last, ignored_signals);
             }
             Ok(sys::Side::Parent(_)) => {}
             Err(error) => {
@@ -147,13 +152,13 @@ fn flags(namespaces: &[Namespace]) -> CloneFlags {
 }
 
 /// The whole life of a sandbox's first process.
-fn first_process(request: Request, frame: &[Step], ignored_signals: Vec<i32>) -> ! {
+fn first_process(request: Request, frame: &FrameSteps, ignored_signals: Vec<i32>) -> ! {
     // With an error or without, there is nobody else to tell.
     drop(make_and_run(request, frame, ignored_signals));
     sys::end()
 }
 
-fn make_and_run(request: Request, frame: &[Step], ignored_signals: Vec<i32>) -> io::Result<()> {
+fn make_and_run(request: Request, frame: &FrameSteps, ignored_signals: Vec<i32>) -> io::Result<()> {
     let Request { namespaces: _, steps: _, mut socket, stdout, stderr } = request;
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     sys::wait_for_children()?;
@@ -161,12 +166,16 @@ fn make_and_run(request: Request, frame: &[Step], ignored_signals: Vec<i32>) -> 
     nix::unistd::dup2_stdout(stdout)?;
     nix::unistd::dup2_stderr(stderr)?;
     let mut kernel = Linux::new(socket.try_clone()?.into(), ignored_signals);
-    if let Err(fault) = prepare(frame, &mut kernel) {
+    let (text, steps) = frame;
+    if let Err(fault) = prepare(steps, &mut kernel) {
         return socket.write_all(&report::encode(&Report::Failed(fault)));
     }
-    while let Some(steps) = receive_steps(&mut socket)? {
+    // Nobody waits yet: whatever memory it takes to read steps is copied now, and not when the command's have come.
+    drop(read_steps(text));
+    while let Some(steps) = receive_steps(&mut socket, &mut kernel)? {
         let report = apply(&steps, &mut kernel);
-        socket.write_all(&report::encode(&report))?;
+        let root = report.is_of_success().then(|| kernel.untouched_root()).flatten();
+        pass::send(&socket, &report::encode(&report), root.as_ref().map(|root| root.as_fd()))?;
         if !report.is_of_failed_command() {
             break;
         }
@@ -175,14 +184,20 @@ fn make_and_run(request: Request, frame: &[Step], ignored_signals: Vec<i32>) -> 
 }
 
 /// The steps that lead to a command; nothing when the caller has no use for this sandbox, or no more.
-fn receive_steps(socket: &mut UnixStream) -> io::Result<Option<Vec<Step>>> {
+fn receive_steps(socket: &mut UnixStream, kernel: &mut Linux) -> io::Result<Option<Vec<Step>>> {
     let mut length = [0; 8];
-    match socket.read_exact(&mut length) {
+    let (received, root) = pass::receive(&*socket, &mut length)?;
+    root.into_iter().for_each(|root| kernel.give_root(root));
+    match socket.read_exact(&mut length[received..]) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         read => read?,
     }
     // Enough for most at once; a plan with large secrets grows it.
     let mut steps = Vec::with_capacity(16 << 10);
     socket.take(u64::from_le_bytes(length)).read_to_end(&mut steps)?;
-    Ok(Some(serde_json::from_slice(&steps)?))
+    Ok(Some(read_steps(&steps)?))
+}
+
+fn read_steps(text: &[u8]) -> serde_json::Result<Vec<Step>> {
+    serde_json::from_slice(text)
 }

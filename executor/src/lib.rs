@@ -16,6 +16,7 @@ mod helper;
 mod kernel;
 mod linux;
 mod mount;
+mod pass;
 mod plan;
 mod report;
 mod sandboxes;
@@ -33,7 +34,7 @@ pub use plan::{
     DeviceKind, FileSource, Frame, Kind, MountFlag, MountPoint, Namespace, RootMount, SandboxPlan,
     Step, default_capabilities, plan,
 };
-pub use sandboxes::{Attachment, FailedSandbox, Running, Sandboxes, Upcoming};
+pub use sandboxes::{Attachment, FailedSandbox, KeptRoot, Left, Running, Sandboxes, Upcoming};
 pub use spec::{
     Access, Exit, Hidden, Input, MountSource, MountSpec, Network, Process, Resource, ResourceLimit,
     RunSpec, Security, Stream, WindowSize, Writable,

@@ -9,6 +9,7 @@ mod process;
 mod root;
 mod stub;
 mod terminal;
+mod upper;
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -24,6 +25,7 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use self::host::Host;
 pub(crate) use self::process::null_input;
 pub(crate) use self::terminal::{END_FOLLOWS, winsize};
+use self::upper::Upper;
 use crate::kernel::{Identity, Kernel, Spawned};
 use crate::plan::{DeviceKind, FileSource, Filter, Kind, MountFlag, RootMount};
 use crate::report::Report;
@@ -39,6 +41,10 @@ pub(crate) struct Linux {
     /// What stood for the root before that was mounted.
     frame: Option<OwnedFd>,
     snapshots: Vec<Snapshot>,
+    /// A root filesystem that the caller gave.
+    given: Option<OwnedFd>,
+    /// What of the root may show that another command can have it.
+    upper: Option<Upper>,
     /// What hides files and what hides directories, once something does.
     null: Option<OwnedFd>,
     nothing: Option<OwnedFd>,
@@ -63,6 +69,8 @@ impl Linux {
             root: None,
             frame: None,
             snapshots: Vec::new(),
+            given: None,
+            upper: None,
             null: None,
             nothing: None,
             terminal: None,
@@ -112,7 +120,37 @@ impl Linux {
                 .push(stub::Point { path: &point.path, directory: self.is_directory(point.kind)? });
         }
         self.frame = self.root.replace(root::mount(mount, &points)?);
+        self.watch(mount.outlives.then_some(mount.upper.as_path()));
         Ok(())
+    }
+
+    /// Takes a root filesystem that the caller gives with the next steps.
+    pub(crate) fn give_root(&mut self, root: OwnedFd) {
+        self.given = Some(root);
+    }
+
+    fn take_root(&mut self, upper: &Path, at: &Path) -> io::Result<()> {
+        let root = self.given.take().ok_or_else(|| io::Error::other("none was given"))?;
+        fs::create_dir(at)?;
+        overlay::attach(&root, at)?;
+        self.watch(Some(upper));
+        self.frame = self.root.replace(root);
+        Ok(())
+    }
+
+    /// What cannot be watched counts as changed.
+    fn watch(&mut self, upper: Option<&Path>) {
+        self.upper = upper.and_then(|upper| Upper::watch(upper).ok());
+    }
+
+    /// The root filesystem for another command, if the last one has changed nothing in it: a further mount, outside the
+    /// tree, so that it stays when this process's mounts go.
+    pub(crate) fn untouched_root(&self) -> Option<OwnedFd> {
+        let upper = self.upper.as_ref()?;
+        // The next command has one made if this does not work.
+        upper.is_untouched().ok().filter(|&untouched| untouched)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        clone_tree(&rustix::fs::open("/", flags, Mode::empty()).ok()?, false).ok()
     }
 
     fn open_frame(&mut self, at: &Path) -> io::Result<()> {
@@ -248,6 +286,7 @@ impl Kernel for Linux {
             }
             Step::OpenFrame { at } => self.open_frame(at),
             Step::MountRoot(root) => self.mount_root(root),
+            Step::TakeRoot { upper, at } => self.take_root(upper, at),
             Step::AttachFrame { directory } => self.attach_frame(directory),
             Step::Mount { fs, target, flags, options } => self.mount(fs, target, flags, options),
             Step::Bind { source, target, kind, access } => {

@@ -52,6 +52,16 @@ pub(crate) fn plan_command(spec: &RunSpec, facts: &HostFacts) -> Vec<Step> {
     steps
 }
 
+/// Has a plan take over the root filesystem of an earlier command, which must be that of the same spec but for what is run
+/// in it.
+pub(crate) fn take_root(steps: &mut [Step]) {
+    for step in steps {
+        if let Step::MountRoot(RootMount { upper, at, .. }) = step {
+            *step = Step::TakeRoot { upper: std::mem::take(upper), at: std::mem::take(at) };
+        }
+    }
+}
+
 /// What of a root filesystem the frame supplies.
 const FRAME_DIRECTORIES: [&str; 3] = ["/proc", "/sys", "/dev"];
 
@@ -152,6 +162,8 @@ fn root_mount(spec: &RunSpec, layout: &Layout<'_>) -> RootMount {
         scratch: layout.scratch.to_owned(),
         at: layout.root(),
         mount_points,
+        // Without Docker's limits a command may also have changed how it is mounted.
+        outlives: spec.security == Security::Sandbox,
     }
 }
 

@@ -56,6 +56,11 @@ pub(crate) enum Fault {
 }
 
 impl Report {
+    /// Whether a command succeeded.
+    pub(crate) const fn is_of_success(&self) -> bool {
+        matches!(self, Self::Ended(exit) if exit.success())
+    }
+
     /// Whether a command did not succeed, though its sandbox did.
     pub(crate) const fn is_of_failed_command(&self) -> bool {
         match self {

@@ -6,7 +6,7 @@
 mod attach;
 mod failed;
 
-use std::io::{self, IoSlice, Read as _, Write as _};
+use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
@@ -25,9 +25,9 @@ use rustix::pipe::PipeFlags;
 pub use attach::Attachment;
 pub use failed::FailedSandbox;
 
-use crate::plan::{Frame, SandboxPlan, Step, plan};
+use crate::plan::{Frame, SandboxPlan, Step, plan, take_root};
 use crate::report::{self, Report};
-use crate::{Cancel, ExecutorError, Exit, HostFacts, RunSpec, Stream, helper};
+use crate::{Cancel, ExecutorError, Exit, HostFacts, RunSpec, Stream, helper, pass};
 
 /// How often a running command's caller is asked whether it wants to go on, in milliseconds.
 const CANCEL_TICK_MS: u16 = 20;
@@ -35,6 +35,8 @@ const CANCEL_TICK_MS: u16 = 20;
 /// nothing, and a large buffer takes longer to make than their output to read.
 const CHUNK_BYTES: usize = 64 << 10;
 const FIRST_CHUNK_BYTES: usize = 2 << 10;
+/// What is received of reports at once: most are shorter.
+const REPORT_BYTES: usize = 512;
 
 /// Whether the caller means to run another command like this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +82,31 @@ struct Sandbox {
     stderr: OwnedFd,
 }
 
+/// What a sandbox has reported.
+#[derive(Debug, Default)]
+struct Received {
+    reports: Vec<u8>,
+    /// The root filesystem, if the command has changed nothing in it.
+    untouched: Option<KeptRoot>,
+}
+
+/// A root filesystem in which a command has changed nothing, for the next one on the same layers: to mount another and to
+/// take that down costs as much as all else about a short command. It stays mounted, at no path, until this is dropped; its
+/// directories must stay as long.
+#[derive(Debug)]
+pub struct KeptRoot(OwnedFd);
+
+/// What a command has left, besides what it wrote.
+#[derive(Debug)]
+pub enum Left<'a> {
+    /// It failed: its sandbox.
+    Failed(FailedSandbox<'a>),
+    /// It changed nothing in its root filesystem, and another command may have that.
+    Untouched(KeptRoot),
+    /// Whatever is in the upper directory.
+    Changes,
+}
+
 impl Sandboxes {
     /// Sandboxes on this machine. `helper` is a program whose `main` begins with
     /// [`crate::helper_main`]: the running binary itself, as `/proc/self/exe`, or a test's stand-in. It is
@@ -103,21 +130,30 @@ impl Sandboxes {
         on_output: &mut dyn FnMut(Stream, &[u8]),
         cancel: &Cancel,
     ) -> Result<Exit, ExecutorError> {
-        Ok(self.start(spec)?.finish(upcoming, on_output, cancel)?.0)
+        Ok(self.start(spec, None)?.finish(upcoming, on_output, cancel)?.0)
     }
 
-    /// Starts a command in a sandbox, and does not wait for it: [`Running::finish`] does.
+    /// Starts a command in a sandbox, and does not wait for it: [`Running::finish`] does. A root that an earlier command
+    /// left must be that of a spec with the same lower, upper and work directories, the same mount points and the same
+    /// security.
     ///
     /// # Errors
     /// When the sandbox cannot be made, as far as that shows at once.
-    pub fn start(&self, spec: &RunSpec) -> Result<Running<'_>, ExecutorError> {
-        Ok(Running { sandboxes: self, begun: self.begin(spec)? })
+    pub fn start(
+        &self,
+        spec: &RunSpec,
+        root: Option<KeptRoot>,
+    ) -> Result<Running<'_>, ExecutorError> {
+        Ok(Running { sandboxes: self, begun: self.begin(spec, root)? })
     }
 
     /// Has a sandbox take the steps to the command.
-    fn begin(&self, spec: &RunSpec) -> Result<Begun, ExecutorError> {
-        let SandboxPlan { frame, steps } = plan(spec, &self.facts);
-        let mut sandbox = match lock(&self.spare).take_if(|spare| spare.frame.frame == frame) {
+    fn begin(&self, spec: &RunSpec, root: Option<KeptRoot>) -> Result<Begun, ExecutorError> {
+        let SandboxPlan { frame, mut steps } = plan(spec, &self.facts);
+        if root.is_some() {
+            take_root(&mut steps);
+        }
+        let sandbox = match lock(&self.spare).take_if(|spare| spare.frame.frame == frame) {
             Some(spare) => spare,
             None => {
                 let request = helper::request(&frame);
@@ -126,7 +162,7 @@ impl Sandboxes {
             }
         };
         // A sandbox that could not be made ready takes no steps, and says why in its report.
-        let sent = sandbox.send(&steps)?;
+        let sent = sandbox.send(&steps, root)?;
         Ok(Begun { sandbox, sent })
     }
 
@@ -185,11 +221,30 @@ impl Sandboxes {
 }
 
 impl Sandbox {
-    /// Has it take steps; answers whether it could be told.
-    fn send(&mut self, steps: &[Step]) -> Result<io::Result<()>, ExecutorError> {
-        let steps = serde_json::to_vec(steps).map_err(|source| ExecutorError::Encode { source })?;
-        let length = (steps.len() as u64).to_le_bytes();
-        Ok(self.socket.write_all(&length).and_then(|()| self.socket.write_all(&steps)))
+    /// Has it take steps, with a root filesystem to take over if there is one; answers whether it could be told.
+    fn send(
+        &self,
+        steps: &[Step],
+        root: Option<KeptRoot>,
+    ) -> Result<io::Result<()>, ExecutorError> {
+        let mut message = vec![0; size_of::<u64>()];
+        serde_json::to_writer(&mut message, steps)
+            .map_err(|source| ExecutorError::Encode { source })?;
+        let length = (message.len() - size_of::<u64>()) as u64;
+        message[..size_of::<u64>()].copy_from_slice(&length.to_le_bytes());
+        let root = root.as_ref().map(|KeptRoot(mount)| mount.as_fd());
+        Ok(pass::send(&self.socket, &message, root).map_err(io::Error::from))
+    }
+}
+
+impl Received {
+    /// Takes some of what is there: how many bytes, none at the end.
+    fn receive(&mut self, socket: &UnixStream) -> io::Result<usize> {
+        let mut bytes = [0; REPORT_BYTES];
+        let (length, root) = pass::receive(socket, &mut bytes)?;
+        self.reports.extend_from_slice(&bytes[..length]);
+        self.untouched = root.map(KeptRoot).or(self.untouched.take());
+        Ok(length)
     }
 }
 
@@ -202,7 +257,7 @@ pub struct Running<'a> {
 
 impl<'a> Running<'a> {
     /// Waits for the end of the command, as [`Sandboxes::run`] does. When the command fails its sandbox is kept, with all
-    /// that the command left but its processes.
+    /// that the command left but its processes; when it succeeds and has changed nothing in its root filesystem, that.
     ///
     /// # Errors
     /// As [`Sandboxes::run`].
@@ -211,15 +266,19 @@ impl<'a> Running<'a> {
         upcoming: Upcoming,
         on_output: &mut dyn FnMut(Stream, &[u8]),
         cancel: &Cancel,
-    ) -> Result<(Exit, Option<FailedSandbox<'a>>), ExecutorError> {
+    ) -> Result<(Exit, Left<'a>), ExecutorError> {
         let Self { sandboxes, mut begun } = self;
         if upcoming == Upcoming::Another {
             sandboxes.make_spare(&begun.sandbox.frame);
         }
         let received = collect(&mut begun.sandbox, on_output, cancel)?;
         let (exit, sandbox) = begun.conclude(&received, on_output)?;
-        let failed = (!exit.success()).then(|| FailedSandbox::new(sandboxes, sandbox));
-        Ok((exit, failed))
+        let left = match received.untouched {
+            _ if !exit.success() => Left::Failed(FailedSandbox::new(sandboxes, sandbox)),
+            Some(root) => Left::Untouched(root),
+            None => Left::Changes,
+        };
+        Ok((exit, left))
     }
 }
 
@@ -234,10 +293,10 @@ impl Begun {
     /// What the reports come to, and the sandbox.
     fn conclude(
         self,
-        received: &[u8],
+        received: &Received,
         on_output: &mut dyn FnMut(Stream, &[u8]),
     ) -> Result<(Exit, Sandbox), ExecutorError> {
-        match report::first(received) {
+        match report::first(&received.reports) {
             Some(Report::Ended(exit)) => Ok((exit, self.sandbox)),
             Some(Report::NotExecuted { code, message }) => {
                 on_output(Stream::Stderr, format!("kiln: {message}\n").as_bytes());
@@ -278,11 +337,11 @@ fn collect(
     sandbox: &mut Sandbox,
     on_output: &mut dyn FnMut(Stream, &[u8]),
     cancel: &Cancel,
-) -> Result<Vec<u8>, ExecutorError> {
+) -> Result<Received, ExecutorError> {
     let read_report = helper_error("read the sandbox's report");
     sandbox.socket.set_nonblocking(true).map_err(read_report)?;
     let mut outputs = vec![(Stream::Stdout, &sandbox.stdout), (Stream::Stderr, &sandbox.stderr)];
-    let (mut buffer, mut received) = (vec![0; FIRST_CHUNK_BYTES], Vec::new());
+    let (mut buffer, mut received) = (vec![0; FIRST_CHUNK_BYTES], Received::default());
     let mut cancelled = false;
     loop {
         if !cancelled && cancel.is_cancelled() {
@@ -292,7 +351,7 @@ fn collect(
         }
         wait_for_any(&sandbox.socket, &outputs)?;
         // What the command wrote was written before its end was reported.
-        let ended = has_ended(&mut sandbox.socket, &mut received)?;
+        let ended = has_ended(&sandbox.socket, &mut received)?;
         let mut failed = None;
         outputs.retain(|(stream, fd)| {
             let more = forward(fd, &mut buffer, ended, &mut |bytes| on_output(*stream, bytes));
@@ -322,16 +381,19 @@ fn wait_for_any(socket: &UnixStream, outputs: &[(Stream, &OwnedFd)]) -> Result<(
 /// Takes what is there of the reports; says whether the command has ended. After the report of its end, or of why there
 /// is none, nothing of it is left; after any other the end of the socket is waited for, which comes with that of the
 /// last process that could report.
-fn has_ended(socket: &mut UnixStream, received: &mut Vec<u8>) -> Result<bool, ExecutorError> {
-    match socket.read_to_end(received) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            let first = report::first(received);
-            Ok(matches!(first, Some(Report::Ended(_) | Report::NotExecuted { .. })))
+fn has_ended(socket: &UnixStream, received: &mut Received) -> Result<bool, ExecutorError> {
+    loop {
+        match received.receive(socket) {
+            Ok(0) => return Ok(true),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                let first = report::first(&received.reports);
+                return Ok(matches!(first, Some(Report::Ended(_) | Report::NotExecuted { .. })));
+            }
+            // It ended without having read all that it was sent.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(true),
+            Err(error) => return Err(helper_error("read the sandbox's report")(error)),
         }
-        // It ended without having read all that it was sent.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(true),
-        Err(error) => Err(helper_error("read the sandbox's report")(error)),
     }
 }
 

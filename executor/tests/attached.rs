@@ -15,9 +15,10 @@ use std::thread;
 
 use common::{Bed, can_run, is_mounted_below, process_exists, sandboxes, wait_until};
 use kiln_executor::{
-    Attachment, Cancel, ExecutorError, Exit, Input, MountSource, MountSpec, RunSpec, Upcoming,
-    WindowSize,
+    Attachment, Cancel, ExecutorError, Exit, Input, Left, MountSource, MountSpec, RunSpec,
+    Upcoming, WindowSize,
 };
+
 use kiln_ir::GuestPath;
 use kiln_testkit::Person;
 
@@ -268,15 +269,15 @@ fn failing(bed: &Bed, then: &str) -> RunSpec {
 /// Runs a command that fails, then a shell in its sandbox.
 fn look_around(spec: &RunSpec, shell: &str, act: impl FnOnce(&mut Person)) -> (Exit, Exit) {
     let sandboxes = sandboxes();
-    let (exit, failed) = sandboxes
-        .start(spec)
+    let (exit, left) = sandboxes
+        .start(spec, None)
         .unwrap()
         .finish(Upcoming::Another, &mut |_, _| {}, &Cancel::never())
         .unwrap();
     let mut again = on_terminal(spec);
     again.process.args = vec![shell.to_owned()];
     again.process.env.push(("PS1".to_owned(), "> ".to_owned()));
-    let failed = failed.unwrap();
+    let Left::Failed(failed) = left else { panic!("{left:?}") };
     let looked = with_person(|attachment, cancel| failed.attach(&again, attachment, cancel), act);
     (exit, looked.unwrap())
 }
@@ -330,10 +331,11 @@ fn a_failed_sandbox_that_nobody_wants_ends() {
     let sandboxes = sandboxes();
     let run = |script| {
         let (upcoming, cancel) = (Upcoming::Nothing, Cancel::never());
-        sandboxes.start(&failing(&bed, script))?.finish(upcoming, &mut |_, _| {}, &cancel)
+        sandboxes.start(&failing(&bed, script), None)?.finish(upcoming, &mut |_, _| {}, &cancel)
     };
-    let (exit, failed) = run("true").unwrap();
-    assert!(exit.success() && failed.is_none());
+    let (exit, left) = run("true").unwrap();
+    assert!(exit.success() && !matches!(left, Left::Failed(_)));
+    drop(left);
     let (_, failed) = run("false").unwrap();
     assert!(is_mounted_below(bed.dir.path()), "it is there until it is dropped");
     drop(failed);

@@ -88,7 +88,7 @@ pub(crate) fn bench(runs: usize, only: &[Part]) -> Result<()> {
     let mut notes = if wanted(Part::Stages) { bench.stages()? } else { Vec::new() };
     let mut rows = Vec::new();
     if wanted(Part::Chain) {
-        rows.extend([bench.chain(&buildah)?, bench.chain_cached()?]);
+        rows.extend([bench.chain(&buildah)?, bench.chain_written()?, bench.chain_cached()?]);
     }
     if wanted(Part::Context) {
         rows.extend(bench.context(&buildah)?);
@@ -141,6 +141,25 @@ impl Bench {
                 Some(buildah) => Some(buildah.build(&self.inputs.chain_tenth, true)? * 10),
                 None => None,
             },
+        })
+    }
+
+    /// As [`Self::chain`], of commands that each write a file, so that each has a root filesystem and a layer of its own.
+    fn chain_written(&self) -> Result<Row> {
+        let root = self.base_tree()?;
+        let (mut ours, mut bare) = (Vec::new(), Vec::new());
+        for _ in 0..self.runs {
+            let write = ["/bin/busybox", "sh", "-c", "echo 1 > /file-1"];
+            bare.push(self.bare_starts(&root, CHAIN, &write)?);
+            ours.push(self.build(&self.inputs.chain_written, &["--no-cache"])?);
+        }
+        Ok(Row {
+            what: "the same, each writes a file",
+            yardstick: "the same bare, each writes a file",
+            aim: "-",
+            ours,
+            bare,
+            buildah: None,
         })
     }
 

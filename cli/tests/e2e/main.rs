@@ -19,6 +19,7 @@ mod history;
 mod identical;
 mod include;
 mod inspect;
+mod kept_roots;
 mod link;
 mod on_error;
 mod platforms;

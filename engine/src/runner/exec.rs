@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use kiln_cache::layer::Staging;
 use kiln_cache::{CacheMountGuard, CacheMountSpec, LayerRef, Snapshot};
 use kiln_executor::{
-    Access, Attachment, Cancel as RunCancel, Exit, Input, MountSource, MountSpec, Network, Process,
-    RunSpec, Sandboxes, Security, Upcoming, Writable,
+    Access, Attachment, Cancel as RunCancel, Exit, Input, Left, MountSource, MountSpec, Network,
+    Process, RunSpec, Sandboxes, Security, Upcoming, Writable,
 };
 use kiln_frontend::RunOptions;
 use kiln_ir::{
@@ -19,6 +19,7 @@ use kiln_ir::{
 use kiln_solver::{Cancel, Report, Stream};
 
 use super::agent::{AgentRelay, SocketMeta};
+use super::kept::{KeptRoots, RootKey};
 use super::{Runner, Value};
 use crate::build::Supplies;
 use crate::devices::{self, DeviceEdits};
@@ -51,13 +52,14 @@ pub(super) struct Commands {
     sandboxes: Sandboxes,
     /// How many vertices may still turn out to be commands to run.
     left: AtomicUsize,
+    kept: KeptRoots,
 }
 
 impl Commands {
     /// For all commands of a graph.
     pub(super) fn of(graph: &Graph, sandboxes: Sandboxes) -> Self {
         let commands = graph.vertices().iter().filter(|vertex| matches!(vertex.op, Op::Exec(_)));
-        Self { sandboxes, left: AtomicUsize::new(commands.count()) }
+        Self { sandboxes, left: AtomicUsize::new(commands.count()), kept: KeptRoots::default() }
     }
 
     /// Strikes one off: it runs now, or its layer is there already.
@@ -79,19 +81,24 @@ impl Runner<'_> {
         cancel: &Cancel,
     ) -> Result<LayerRef, EngineError> {
         let root = inputs[0].snapshot();
-        let staging = self.engine.layers.stage()?;
         let surroundings = self.surroundings();
+        let layers = inputs.iter().map(|input| surroundings.layers(input.snapshot()));
+        let key = RootKey::new(op, layers.collect());
+        let (kept, staging) = match self.commands.kept.take(&key) {
+            Some((kept, staging)) => (Some(kept), staging),
+            None => (None, self.engine.layers.stage()?),
+        };
         let prepared = surroundings.prepare(op, inputs, &staging, cancel)?;
         let spec = surroundings.spec(op, root, &staging, &prepared);
         let asked = cancel.clone();
         let mut tail = Tail::default();
-        let running = self.commands.sandboxes.start(&spec)?;
+        let running = self.commands.sandboxes.start(&spec, kept)?;
         let upcoming = self.commands.one_less();
         if upcoming == Upcoming::Another {
             // While this process would only wait.
             self.engine.layers.stage_ahead();
         }
-        let (exit, sandbox) = running.finish(
+        let (exit, left) = running.finish(
             upcoming,
             &mut |stream, bytes| {
                 tail.add(bytes);
@@ -99,15 +106,26 @@ impl Runner<'_> {
             },
             &RunCancel::when(move || asked.is_cancelled()),
         )?;
-        if let Some(sandbox) = sandbox {
-            // Before what it wrote is deleted.
-            let disk_full = is_full(&staging.upper());
-            let (args, exit, output) = (op.args.clone(), Failed::of(exit), tail.lines());
-            let error = EngineError::Command { args, exit, output, disk_full };
-            self.attend(vertex, &error, FailedSandbox::new(sandbox, &spec));
-            return Err(error);
+        match left {
+            Left::Failed(sandbox) => {
+                // Before what it wrote is deleted.
+                let disk_full = is_full(&staging.upper());
+                let (args, exit, output) = (op.args.clone(), Failed::of(exit), tail.lines());
+                let error = EngineError::Command { args, exit, output, disk_full };
+                self.attend(vertex, &error, FailedSandbox::new(sandbox, &spec));
+                return Err(error);
+            }
+            Left::Untouched(kept) if upcoming == Upcoming::Another => {
+                drop(prepared);
+                let empty = self.engine.empty_layer();
+                // A scratch directory has what belongs to one command.
+                if !staging.scratch().exists() && self.engine.layers.contains(&empty)? {
+                    self.commands.kept.keep(key, kept, staging);
+                    return Ok(LayerRef::new(empty));
+                }
+            }
+            Left::Untouched(_) | Left::Changes => drop(prepared),
         }
-        drop(prepared);
         let lowers: Vec<_> = root.layers.iter().map(|layer| layer.digest).collect();
         Ok(LayerRef::new(self.engine.layers.commit_upper(staging, &lowers)?))
     }
@@ -195,13 +213,17 @@ impl Surroundings<'_> {
         }
     }
 
-    /// The directories of a snapshot's layers, lowest first. An empty layer adds nothing to a mount and
-    /// is left out: a long chain of commands that change nothing stays a short mount.
+    /// The directories of the layers that a snapshot is mounted of, lowest first.
     fn lowers(&self, snapshot: &Snapshot) -> Vec<PathBuf> {
+        self.layers(snapshot).iter().map(|layer| self.engine.layers.path(layer)).collect()
+    }
+
+    /// The layers that a snapshot is mounted of, lowest first. An empty layer adds nothing to a mount and
+    /// is left out: a long chain of commands that change nothing stays a short mount.
+    fn layers(&self, snapshot: &Snapshot) -> Vec<Digest> {
         let empty = self.engine.empty_layer();
         let layers = snapshot.layers.iter().map(|layer| layer.digest);
-        let full = layers.filter(|layer| *layer != empty).collect();
-        last_of_each(full).iter().map(|layer| self.engine.layers.path(layer)).collect()
+        last_of_each(layers.filter(|layer| *layer != empty).collect())
     }
 
     fn prepare(

@@ -6,6 +6,7 @@
 mod agent;
 mod exec;
 mod file;
+mod kept;
 mod select;
 mod source;
 mod unpack;

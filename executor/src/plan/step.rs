@@ -68,6 +68,14 @@ pub enum Step {
     },
     /// Mounts the root filesystem, still outside.
     MountRoot(RootMount),
+    /// Puts the root filesystem of a command that changed nothing in it in the place of a new one. The caller gives it with
+    /// the steps.
+    TakeRoot {
+        /// Receives the changes.
+        upper: PathBuf,
+        /// A new directory to mount it at.
+        at: PathBuf,
+    },
     /// Moves a directory with all that is mounted there from the frame to the root filesystem.
     AttachFrame {
         /// The directory.
@@ -209,6 +217,8 @@ pub struct RootMount {
     pub at: PathBuf,
     /// Paths that must exist, without a trace in `upper`.
     pub mount_points: Vec<MountPoint>,
+    /// Whether another command may have it after one that changed nothing.
+    pub outlives: bool,
 }
 
 /// A path that something is mounted on.
@@ -294,6 +304,7 @@ impl fmt::Display for Step {
             Self::MountRoot(root) => {
                 write!(f, "mount the root filesystem of {} layers", root.lowers.len())
             }
+            Self::TakeRoot { .. } => write!(f, "take over a root filesystem"),
             Self::AttachFrame { directory } => write!(f, "put `{directory}` in its place"),
             Self::Mount { fs, target, .. } => write!(f, "mount {fs} at `{target}`"),
             Self::Bind { source, target, .. } => {

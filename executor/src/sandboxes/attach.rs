@@ -16,7 +16,8 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::termios::Winsize;
 
 use super::{
-    Begun, CANCEL_TICK_MS, CHUNK_BYTES, Sandbox, Sandboxes, forward, has_ended, helper_error,
+    Begun, CANCEL_TICK_MS, CHUNK_BYTES, Received, Sandbox, Sandboxes, forward, has_ended,
+    helper_error,
 };
 use crate::linux::{END_FOLLOWS, winsize};
 use crate::{Cancel, ExecutorError, Exit, Input, RunSpec};
@@ -50,7 +51,7 @@ impl Sandboxes {
         attachment: &Attachment<'_>,
         cancel: &Cancel,
     ) -> Result<Exit, ExecutorError> {
-        self.begin(spec)?.attach(spec.process.input, attachment, cancel)
+        self.begin(spec, None)?.attach(spec.process.input, attachment, cancel)
     }
 }
 
@@ -98,10 +99,10 @@ struct Carrier<'a> {
 }
 
 impl Carrier<'_> {
-    fn carry(&mut self, sandbox: &mut Sandbox, cancel: &Cancel) -> Result<Vec<u8>, ExecutorError> {
+    fn carry(&mut self, sandbox: &mut Sandbox, cancel: &Cancel) -> Result<Received, ExecutorError> {
         let read_report = helper_error("read the sandbox's report");
         sandbox.socket.set_nonblocking(true).map_err(read_report)?;
-        let mut received = Vec::new();
+        let mut received = Received::default();
         let mut stopped = false;
         let mut wants_end = true;
         loop {
@@ -114,9 +115,9 @@ impl Carrier<'_> {
             let has_input = self.wait(sandbox)?;
             if wants_end && let Some(first) = receive_end(&sandbox.socket, &mut self.end)? {
                 wants_end = false;
-                received.extend(Some(first).filter(|byte| *byte != END_FOLLOWS));
+                received.reports.extend(Some(first).filter(|byte| *byte != END_FOLLOWS));
             }
-            let ended = !wants_end && has_ended(&mut sandbox.socket, &mut received)?;
+            let ended = !wants_end && has_ended(&sandbox.socket, &mut received)?;
             self.read_input(has_input).map_err(helper_error("read the command's input"))?;
             self.write_outputs(sandbox, ended)
                 .map_err(helper_error("hand on the command's output"))?;

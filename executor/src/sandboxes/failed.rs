@@ -27,7 +27,7 @@ impl<'a> FailedSandbox<'a> {
     /// # Errors
     /// As [`Sandboxes::attach`].
     pub fn attach(
-        mut self,
+        self,
         spec: &RunSpec,
         attachment: &Attachment<'_>,
         cancel: &Cancel,
@@ -37,7 +37,7 @@ impl<'a> FailedSandbox<'a> {
             .socket
             .set_nonblocking(false)
             .map_err(helper_error("send the plan to the sandbox"))?;
-        let sent = self.sandbox.send(&steps)?;
+        let sent = self.sandbox.send(&steps, None)?;
         Begun { sandbox: self.sandbox, sent }.attach(spec.process.input, attachment, cancel)
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Inputs {
     pub(super) base_only: PathBuf,
     /// Commands that change nothing, one after the other.
     pub(super) chain: PathBuf,
+    /// Commands that each write a file.
+    pub(super) chain_written: PathBuf,
     /// The first tenth of the chain, for who would take minutes for the whole.
     pub(super) chain_tenth: PathBuf,
     /// 10,000 files, and 18 steps of which the last two read them.
@@ -31,6 +33,7 @@ impl Inputs {
         let inputs = Self {
             base_only: dir.join("base"),
             chain: dir.join("chain"),
+            chain_written: dir.join("chain-written"),
             chain_tenth: dir.join("chain-tenth"),
             context: dir.join("context"),
         };
@@ -39,6 +42,8 @@ impl Inputs {
         // The numbers make them different steps: twice the same on the same is a step once.
         let commands = numbered("RUN :", chain_length);
         write_dockerfile(&inputs.chain, &(base.clone() + &commands))?;
+        let written = (0..chain_length).map(|n| format!("RUN echo {n} > /file-{n}\n"));
+        write_dockerfile(&inputs.chain_written, &(base.clone() + &written.collect::<String>()))?;
         let tenth = numbered("RUN :", chain_length / 10);
         write_dockerfile(&inputs.chain_tenth, &(base.clone() + &tenth))?;
         let steps = numbered("RUN :", 15);
