@@ -20,11 +20,13 @@ mod upkeep;
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use kiln_cli::args::{
     Builder, BuilderArgs, Command, DebugArgs, Debugged, LowArgs, System, SystemArgs,
 };
 use kiln_cli::exit_code::ExitCode;
+use kiln_cli::render::in_words;
 use kiln_engine::{Engine, EngineConfig, EngineError, Settings};
 use kiln_frontend::visible;
 
@@ -75,7 +77,19 @@ pub(crate) fn run(arguments: LowArgs, is_root: bool) -> u8 {
         Command::Debug(DebugArgs { what: Debugged::Shell(shell) }) => shell::shell(&place, &shell),
     };
     match result {
-        Ok(()) => ExitCode::Success.code(),
+        Ok(()) => match UNWRITTEN.get() {
+            None => ExitCode::Success.code(),
+            Some(error) => {
+                note(
+                    "error",
+                    &format!(
+                        "could not write to standard output: {}",
+                        in_words(&error.to_string())
+                    ),
+                );
+                ExitCode::Store.code()
+            }
+        },
         Err(Failure::Told(code)) => code.code(),
         Err(Failure::Exit(code)) => code,
         Err(Failure::Engine(error)) => fail(&error).code(),
@@ -116,8 +130,15 @@ fn default_root(is_root: bool) -> PathBuf {
     }
 }
 
-/// Prints a result. A reader that went away has what it wanted.
+/// Why something was not printed; told when the verb is done.
+static UNWRITTEN: OnceLock<io::Error> = OnceLock::new();
+
+/// Prints a result. A reader that went away has what it wanted; if it cannot be written for another reason, the command
+/// goes on and does not succeed.
 pub(crate) fn print(text: &str) {
     let mut out = io::stdout().lock();
-    let _unread = out.write_all(visible(text).as_bytes()).and_then(|()| out.flush());
+    match out.write_all(visible(text).as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => drop(UNWRITTEN.set(error)),
+        Ok(()) | Err(_) => {}
+    }
 }

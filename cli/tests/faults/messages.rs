@@ -195,12 +195,18 @@ fn the_standard_output_is_whole_or_it_is_said() {
         assert!(!written.is_empty() && written == piped.stdout, "{way:?}");
         assert!(way[0] == "history" || written == whole, "{way:?}");
     }
-    for way in &ways[..2] {
+    let printed: [&[&str]; 4] =
+        [&["images"], &["history", "ls"], &["system", "df"], &["build", "-q", "-t", "x", "ctx"]];
+    for way in ways[..2].iter().chain(&printed) {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let output = bed.kiln(way).stdout(full).output().unwrap();
         let said = Said::of(output, bed.dir());
         assert_ne!(said.code, Some(0), "{way:?}");
         assert!(said.stderr.contains("no space left on device"), "{way:?}: {}", said.stderr);
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let status = bed.kiln(way).stdout(writer).status().unwrap();
+        assert!(status.success() || !printed.contains(way), "{way:?}: nobody reads");
     }
     bed.is_whole();
 }
