@@ -41,23 +41,50 @@ impl LayerRef {
 }
 
 /// A root filesystem: layers, lowest first.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The layers, lowest first.
-    pub layers: Vec<LayerRef>,
+    layers: Vec<LayerRef>,
+    /// Of all layers.
+    digest: Digest,
 }
 
 /// The identity of the empty root filesystem, where every chain begins.
 static NO_LAYERS: LazyLock<Digest> =
     LazyLock::new(|| ContentHasher::new("kiln snapshot 1").finish());
 
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self { layers: Vec::new(), digest: *NO_LAYERS }
+    }
+}
+
 impl Snapshot {
+    /// The filesystem of these layers, lowest first.
+    #[must_use]
+    pub fn of(layers: impl IntoIterator<Item = LayerRef>) -> Self {
+        Self::default().with(layers)
+    }
+
+    /// The same with more layers on top, lowest first.
+    #[must_use]
+    pub fn with(&self, layers: impl IntoIterator<Item = LayerRef>) -> Self {
+        let below = self.layers.len();
+        let layers: Vec<LayerRef> = self.layers.iter().cloned().chain(layers).collect();
+        let digest = (layers[below..].iter())
+            .fold(self.digest, |below, layer| (below, layer.digest).digest("kiln snapshot 1"));
+        Self { layers, digest }
+    }
+
+    /// The layers, lowest first.
+    #[must_use]
+    pub fn layers(&self) -> &[LayerRef] {
+        &self.layers
+    }
+
     /// The identity of the snapshot's content: a chain over the digests of its layers.
     #[must_use]
-    pub fn digest(&self) -> Digest {
-        self.layers
-            .iter()
-            .fold(*NO_LAYERS, |below, layer| (below, layer.digest).digest("kiln snapshot 1"))
+    pub const fn digest(&self) -> Digest {
+        self.digest
     }
 }
 
@@ -114,4 +141,20 @@ pub trait RecordStore: Send + Sync {
     /// # Errors
     /// [`CacheError::Cancelled`], or a failure of the lock's file.
     fn lock(&self, key: &CacheKey, cancelled: &dyn Fn() -> bool) -> Result<ActionLock, CacheError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_what_its_layers_are_however_they_came_together() {
+        let layer = |text: &str| LayerRef::new(Digest::of(text.as_bytes()));
+        let whole = Snapshot::of([layer("a"), layer("b"), layer("c")]);
+        let grown = Snapshot::of([layer("a")]).with([]).with([layer("b"), layer("c")]);
+        assert_eq!(whole, grown);
+        assert_eq!(whole.layers(), [layer("a"), layer("b"), layer("c")]);
+        let others = [Snapshot::default(), Snapshot::of([layer("a"), layer("c"), layer("b")])];
+        assert!(others.iter().all(|other| other.digest() != whole.digest()));
+    }
 }

@@ -18,7 +18,7 @@ use crate::environment::Environment;
 use crate::link::{Command, Reference, Stage};
 use crate::lower::{Scope, lower};
 use crate::plan::{SourceEntry, SourceMap};
-use crate::stage::{Effect, Ground, Input, StageState, empty_config};
+use crate::stage::{Blank, Effect, Ground, Input, StageState};
 use crate::stages::Stages;
 use crate::{BuildOptions, Diagnostic, Facts, MAIN_CONTEXT, NamedContext, NoCache, StepNames};
 
@@ -43,6 +43,7 @@ pub(crate) struct Builder {
     graph: GraphBuilder,
     sources: SourceMap,
     finished: Vec<Option<StageState>>,
+    blank: Option<Blank>,
 }
 
 /// What people see of a step, and where it came from.
@@ -144,21 +145,29 @@ impl Builder {
             | Reference::LaterStage(_)
             | Reference::Context(_) => None,
         };
-        let config =
-            image.map_or_else(|| empty_config(&stage.platform), |image| image.config.clone());
+        let is_empty = image.is_none_or(|image| image.config.rootfs.diff_ids.is_empty());
         let root = match &stage.base {
             // An image without layers is the empty filesystem, with a config.
-            Reference::Image(_) if config.rootfs.diff_ids.is_empty() => self.scratch(),
+            Reference::Image(_) if is_empty => self.scratch(),
             Reference::Image(reference) => self.image(reference, &stage.platform, &label, given),
             Reference::Context(name) => self.whole_context(name, &label, given),
             Reference::Scratch | Reference::Stage(_) | Reference::LaterStage(_) => self.scratch(),
         };
-        let mut state = StageState::on_image(root, config);
+        let mut state = match image {
+            Some(image) => StageState::on_image(root, image.config.clone()),
+            None => self.blank(root, &stage.platform, given),
+        };
         if let Reference::Context(name) = &stage.base {
             let created_by = format!("FROM {name}");
             state.history.push(HistoryEntry { created_by, ..HistoryEntry::default() });
         }
         state
+    }
+
+    /// A stage that begins with no config.
+    fn blank(&mut self, root: OpId, platform: &Platform, given: &Given<'_>) -> StageState {
+        let blank = self.blank.get_or_insert_with(|| Blank::new(root, &given.options.platform));
+        blank.stage(root, platform)
     }
 
     fn add(

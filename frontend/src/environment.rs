@@ -4,10 +4,15 @@
 //! one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// Values by name, in an order of their own.
+/// Values by name, in an order of their own. A copy shares them until either is changed: most stages change little of
+/// what they begin with.
 #[derive(Debug, Clone)]
-pub(crate) struct Ordered<V> {
+pub(crate) struct Ordered<V>(Arc<Maps<V>>);
+
+#[derive(Debug, Clone)]
+struct Maps<V> {
     entries: BTreeMap<u64, (String, V)>,
     places: BTreeMap<String, u64>,
     next: u64,
@@ -15,36 +20,41 @@ pub(crate) struct Ordered<V> {
 
 impl<V> Default for Ordered<V> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), places: BTreeMap::new(), next: 0 }
+        Self(Arc::new(Maps { entries: BTreeMap::new(), places: BTreeMap::new(), next: 0 }))
     }
 }
 
-impl<V> Ordered<V> {
+impl<V: Clone> Ordered<V> {
     /// Sets a value where the name stands, or behind all others.
     pub(crate) fn set_in_place(&mut self, name: String, value: V) {
-        match self.places.get(&name) {
-            Some(place) => drop(self.entries.insert(*place, (name, value))),
+        match self.0.places.get(&name).copied() {
+            Some(place) => {
+                drop(Arc::make_mut(&mut self.0).entries.insert(place, (name, value)));
+            }
             None => self.set_last(name, value),
         }
     }
 
     /// Sets a value, behind all others.
     fn set_last(&mut self, name: String, value: V) {
-        if let Some(place) = self.places.insert(name.clone(), self.next) {
-            self.entries.remove(&place);
+        let Maps { entries, places, next } = Arc::make_mut(&mut self.0);
+        if let Some(place) = places.insert(name.clone(), *next) {
+            entries.remove(&place);
         }
-        self.entries.insert(self.next, (name, value));
-        self.next += 1;
+        entries.insert(*next, (name, value));
+        *next += 1;
     }
+}
 
+impl<V> Ordered<V> {
     /// The value of a name.
     pub(crate) fn get(&self, name: &str) -> Option<&V> {
-        self.entries.get(self.places.get(name)?).map(|(_, value)| value)
+        self.0.entries.get(self.0.places.get(name)?).map(|(_, value)| value)
     }
 
     /// Names and values, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &V)> {
-        self.entries.values().map(|(name, value)| (name.as_str(), value))
+        self.0.entries.values().map(|(name, value)| (name.as_str(), value))
     }
 }
 

@@ -1,6 +1,7 @@
 //! From syntax and facts to a plan.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use kiln_grammar::{Dockerfile, LineIndex, Span};
 use kiln_image::{HistoryEntry, ImageConfig, Platform};
@@ -135,7 +136,7 @@ fn finish(builder: Builder, target: usize, given: &Given<'_>) -> Plan {
     let stages: BTreeMap<String, OpId> = stages.collect();
     let history = builder.history(target, given.stages);
     let state = builder.finished(target).cloned().expect("the target's stage is needed");
-    let mut config = state.config;
+    let mut config = Arc::unwrap_or_clone(state.config);
     config.config.labels.extend(given.options.labels.iter().cloned());
     let (graph, sources) = builder.finish();
     Plan {

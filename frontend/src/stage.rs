@@ -4,6 +4,7 @@
 //! a stage changes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kiln_image::{Healthcheck, HistoryEntry, ImageConfig, Platform};
 use kiln_ir::{GuestPath, Op, OpId, SourceOp};
@@ -27,11 +28,11 @@ pub(crate) struct StageState {
     /// Declared build arguments in the order they were first declared, for the history.
     pub(crate) arguments: Ordered<Option<String>>,
     /// The image's config so far; its history and layers are those of the base image.
-    pub(crate) config: ImageConfig,
+    pub(crate) config: Arc<ImageConfig>,
     /// The working directory, without a trailing slash that the config may keep.
     pub(crate) cwd: GuestPath,
     /// Where the image's variables stand in the config, by name.
-    image_variables: BTreeMap<String, usize>,
+    image_variables: Arc<BTreeMap<String, usize>>,
     /// What the stage's own instructions have added to the history.
     pub(crate) history: Vec<HistoryEntry>,
     /// Whether this very stage has set a default command.
@@ -107,15 +108,15 @@ impl Effect {
 }
 
 impl StageState {
-    /// A stage on an image, or on the empty filesystem with [`empty_config`].
+    /// A stage on an image.
     pub(crate) fn on_image(root: OpId, config: ImageConfig) -> Self {
         Self {
             root,
             environment: Environment::default(),
             arguments: Ordered::default(),
-            image_variables: BTreeMap::new(),
+            image_variables: Arc::default(),
             cwd: GuestPath::root(),
-            config,
+            config: Arc::new(config),
             history: Vec::new(),
             sets_command: false,
         }
@@ -128,9 +129,9 @@ impl StageState {
             root: base.root,
             environment: base.environment.clone(),
             arguments: base.arguments.clone(),
-            config: base.config.clone(),
+            config: Arc::clone(&base.config),
             cwd: base.cwd.clone(),
-            image_variables: base.image_variables.clone(),
+            image_variables: Arc::clone(&base.image_variables),
             history: Vec::new(),
             sets_command: false,
         }
@@ -139,7 +140,8 @@ impl StageState {
 
     /// What happens at every `FROM`.
     fn begin(mut self) -> Self {
-        let run = &mut self.config.config;
+        let run = &mut Arc::make_mut(&mut self.config).config;
+        let image_variables = Arc::make_mut(&mut self.image_variables);
         run.docker.on_build.clear();
         if !run.env.iter().any(|pair| split_pair(pair).0 == "PATH") {
             run.env.push(format!("PATH={DEFAULT_PATH}"));
@@ -147,7 +149,7 @@ impl StageState {
         for (index, pair) in run.env.iter().enumerate() {
             let (name, value) = split_pair(pair);
             self.environment.set(name, value);
-            self.image_variables.entry(name.to_owned()).or_insert(index);
+            image_variables.entry(name.to_owned()).or_insert(index);
         }
         // A base's directory may be relative, though it should not; a NUL byte in it is dropped with it.
         if !run.working_dir.is_empty()
@@ -182,10 +184,12 @@ impl StageState {
     }
 
     fn change(&mut self, change: Change) {
-        let run = &mut self.config.config;
+        let config = Arc::make_mut(&mut self.config);
+        let run = &mut config.config;
         match change {
             Change::Variable { name, value } => {
-                set_pair(&mut run.env, &mut self.image_variables, &name, &value);
+                let places = Arc::make_mut(&mut self.image_variables);
+                set_pair(&mut run.env, places, &name, &value);
                 self.environment.set(name, value);
             }
             Change::Argument { name, value } => {
@@ -222,13 +226,37 @@ impl StageState {
             Change::StopSignal(signal) => run.stop_signal = signal,
             Change::Healthcheck(check) => run.docker.healthcheck = Some(check),
             Change::Trigger(text) => run.docker.on_build.push(text),
-            Change::Author(author) => self.config.author = author,
+            Change::Author(author) => config.author = author,
+        }
+    }
+}
+
+/// What stages on the empty filesystem begin with. They share it: a file may have very many.
+#[derive(Debug)]
+pub(crate) struct Blank {
+    platform: Platform,
+    state: StageState,
+}
+
+impl Blank {
+    /// What those for a platform begin with.
+    pub(crate) fn new(root: OpId, platform: &Platform) -> Self {
+        let state = StageState::on_image(root, empty_config(platform));
+        Self { platform: platform.clone(), state }
+    }
+
+    /// A stage for any platform.
+    pub(crate) fn stage(&self, root: OpId, platform: &Platform) -> StageState {
+        if *platform == self.platform {
+            StageState { root, ..self.state.clone() }
+        } else {
+            Self::new(root, platform).state
         }
     }
 }
 
 /// The config of `FROM scratch`.
-pub(crate) fn empty_config(platform: &Platform) -> ImageConfig {
+fn empty_config(platform: &Platform) -> ImageConfig {
     let mut config = ImageConfig {
         architecture: platform.architecture().to_owned(),
         variant: platform.variant().to_owned(),

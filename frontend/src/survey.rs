@@ -8,7 +8,7 @@ use kiln_ir::{GraphBuilder, Op, OpId, SourceOp, VertexMeta};
 use crate::environment::Environment;
 use crate::link::{Reference, Stage};
 use crate::lower::Scope;
-use crate::stage::{StageState, empty_config};
+use crate::stage::{Blank, StageState};
 use crate::stages::Stages;
 use crate::{BuildOptions, FactRequest, Facts};
 
@@ -21,6 +21,7 @@ pub(crate) struct Survey<'s> {
     globals: &'s Environment,
     /// Stands for every filesystem.
     root: OpId,
+    blank: Blank,
 }
 
 impl<'s> Survey<'s> {
@@ -33,7 +34,8 @@ impl<'s> Survey<'s> {
         let mut graph = GraphBuilder::default();
         let scratch = Op::Source(SourceOp::Scratch);
         let root = graph.add(scratch, Vec::new(), VertexMeta::default());
-        Self { stages, options, facts, globals, root }
+        let blank = Blank::new(root, &options.platform);
+        Self { stages, options, facts, globals, root, blank }
     }
 
     /// All stages.
@@ -52,9 +54,10 @@ impl<'s> Survey<'s> {
         {
             return StageState::on_stage(base);
         }
-        let known = self.image(stage).map(|(_, config)| config);
-        let config = known.flatten().unwrap_or_else(|| empty_config(&stage.platform));
-        StageState::on_image(self.root, config)
+        match self.image(stage) {
+            Some((_, Some(config))) => StageState::on_image(self.root, config),
+            Some((_, None)) | None => self.blank.stage(self.root, &stage.platform),
+        }
     }
 
     /// The image directly under a stage, when it is not known.

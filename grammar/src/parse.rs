@@ -16,6 +16,10 @@ use crate::syntax::{
 use crate::text::{Slice, Text};
 use crate::word::{self, Dialect, Quotes, Span, Spanned, Word};
 
+/// There is room from the start for an instruction on each of so many lines: each takes some hundred bytes, which
+/// would otherwise be moved again and again.
+const MANY_LINES: usize = 4096;
+
 /// What [`parse`] answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parsed {
@@ -33,6 +37,7 @@ pub fn parse(source: &str) -> Parsed {
     let mut reader = Reader::new(source);
     let (directives, mistakes) = directives::read(&mut reader);
     let mut parser = Parser::new(reader);
+    parser.instructions.reserve(source.lines().take(MANY_LINES).count());
     for (span, cause) in mistakes {
         parser.errors.push(SyntaxError { span, within: span, cause });
     }

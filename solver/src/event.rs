@@ -6,6 +6,7 @@
 //! and `Cancelled`. `Keyed` comes right before that end. A task that another's failure made needless may
 //! never start.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kiln_cache::{CacheKey, Record};
@@ -71,7 +72,7 @@ pub enum EventKind {
         /// Its key.
         key: CacheKey,
         /// The result that was found or made; nothing when it failed or was stopped.
-        record: Option<Box<Record>>,
+        record: Option<Arc<Record>>,
     },
     /// It ended well.
     Finished {

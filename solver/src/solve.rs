@@ -62,7 +62,8 @@ pub fn solve<R: Runner>(
     narrator: &mut Narrator<'_>,
 ) -> Result<Vec<R::Value>, SolveError<R::Error>> {
     let mut coordinator = Coordinator::new(request, narrator);
-    let most = request.limits.jobs.get().min(coordinator.tasks.len());
+    let vertices = coordinator.tasks.iter().flatten().count();
+    let most = request.limits.jobs.get().min(vertices);
     let ports = Ports { runner, records };
     thread::scope(|scope| coordinator.drive(Pool::new(scope, &ports, most), &ports, cancel));
     coordinator.result()
@@ -90,8 +91,10 @@ struct Coordinator<'a, 'n, R: Runner> {
     request: &'a Request<'a>,
     narrator: &'a mut Narrator<'n>,
     schedule: Schedule,
-    tasks: BTreeMap<OpId, TaskId>,
-    values: BTreeMap<OpId, R::Value>,
+    /// By index; nothing for a vertex that takes no part.
+    tasks: Vec<Option<TaskId>>,
+    /// By index, of those that have ended well.
+    values: Vec<Option<R::Value>>,
     active: BTreeMap<OpId, Active>,
     failures: Vec<Failure<R::Error>>,
 }
@@ -101,18 +104,18 @@ impl<'a, 'n, R: Runner> Coordinator<'a, 'n, R> {
     fn new(request: &'a Request<'a>, narrator: &'a mut Narrator<'n>) -> Self {
         let schedule =
             Schedule::new(request.graph, request.targets, request.expected, request.after_failure);
-        let mut tasks = BTreeMap::new();
+        let mut tasks = vec![None; request.graph.len()];
         for id in request.graph.ids().filter(|&id| schedule.state(id).is_some()) {
             let vertex = request.graph.vertex(id);
-            let inputs = vertex.inputs.iter().map(|input| tasks[input]).collect();
-            tasks.insert(id, narrator.declare(&vertex.meta.name, inputs, Some(id)));
+            let inputs = vertex.inputs.iter().filter_map(|input| tasks[input.index()]).collect();
+            tasks[id.index()] = Some(narrator.declare(&vertex.meta.name, inputs, Some(id)));
         }
         Self {
             request,
             narrator,
             schedule,
             tasks,
-            values: BTreeMap::new(),
+            values: request.graph.ids().map(|_| None).collect(),
             active: BTreeMap::new(),
             failures: Vec::new(),
         }
@@ -168,8 +171,10 @@ impl<'a, 'n, R: Runner> Coordinator<'a, 'n, R> {
         let vertex = self.request.graph.vertex(id);
         let since = self.narrator.now();
         self.active.insert(id, Active { since, canceller: None });
-        self.narrator.tell(self.tasks[&id], EventKind::Started);
-        let inputs = vertex.inputs.iter().map(|input| self.values[input].clone()).collect();
+        self.tell(id, EventKind::Started);
+        let value = |input: &OpId| self.values[input.index()].clone();
+        let inputs =
+            vertex.inputs.iter().map(|input| value(input).expect("it has ended")).collect();
         let mut step = Step { id, vertex, inputs, digests: None, cancel: Cancel::never() };
         match catch_unwind(AssertUnwindSafe(|| ports.at_once(&mut step))).transpose() {
             Some(performed) => Begun::Ended((id, performed)),
@@ -186,7 +191,7 @@ impl<'a, 'n, R: Runner> Coordinator<'a, 'n, R> {
         if let Some(active) = self.active.get_mut(&step.id) {
             active.canceller = Some(canceller);
         }
-        pool.hand_over(self.tasks[&step.id], step, self.active.len());
+        pool.hand_over(self.task(step.id), step, self.active.len());
     }
 
     fn answer(&mut self, (id, answer): Answer<R>, cancel: &Cancel, panic: &mut Option<Payload>) {
@@ -204,16 +209,16 @@ impl<'a, 'n, R: Runner> Coordinator<'a, 'n, R> {
         let Performed { ending, key, record } = performed;
         let since = self.active.remove(&id).map_or(Duration::ZERO, |active| active.since);
         if let Some(key) = key {
-            self.narrator.tell(self.tasks[&id], EventKind::Keyed { key, record });
+            self.tell(id, EventKind::Keyed { key, record });
         }
         let (kind, outcome) = match ending {
             Ending::Ran(value) => {
-                self.values.insert(id, value);
+                self.values[id.index()] = Some(value);
                 let duration = self.narrator.now().saturating_sub(since);
                 (EventKind::Finished { duration }, Outcome::Done)
             }
             Ending::Cached(value) => {
-                self.values.insert(id, value);
+                self.values[id.index()] = Some(value);
                 (EventKind::Cached, Outcome::Done)
             }
             Ending::Stopped => (EventKind::Cancelled, Outcome::Stopped),
@@ -226,12 +231,21 @@ impl<'a, 'n, R: Runner> Coordinator<'a, 'n, R> {
                 (kind, Outcome::Failed)
             }
         };
-        self.narrator.tell(self.tasks[&id], kind);
+        self.tell(id, kind);
         for needless in self.schedule.finished(id, outcome) {
             if let Some(active) = self.active.get_mut(&needless) {
                 drop(active.canceller.take());
             }
         }
+    }
+
+    /// Tells of a vertex that takes part.
+    fn tell(&mut self, id: OpId, kind: EventKind) {
+        self.narrator.tell(self.task(id), kind);
+    }
+
+    fn task(&self, id: OpId) -> TaskId {
+        self.tasks[id.index()].expect("it takes part")
     }
 
     /// Stops what runs and starts nothing more.
@@ -244,7 +258,7 @@ impl<'a, 'n, R: Runner> Coordinator<'a, 'n, R> {
 
     fn result(self) -> Result<Vec<R::Value>, SolveError<R::Error>> {
         let values: Option<Vec<_>> =
-            self.request.targets.iter().map(|target| self.values.get(target).cloned()).collect();
+            self.request.targets.iter().map(|target| self.values[target.index()].clone()).collect();
         match values {
             Some(values) => Ok(values),
             None if self.failures.is_empty() => Err(SolveError::Cancelled),

@@ -4,6 +4,7 @@
 //! coordinator did not find is looked up again under the lock of the action, before it is run.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use kiln_cache::{CacheKey, Record, RecordStore, key};
 use kiln_ir::{Digest, OpId, Vertex};
@@ -39,7 +40,7 @@ pub(crate) struct Performed<R: Runner> {
     /// Nothing for a vertex that is not recorded, or whose inputs could not be read.
     pub(crate) key: Option<CacheKey>,
     /// The result that was found or made.
-    pub(crate) record: Option<Box<Record>>,
+    pub(crate) record: Option<Arc<Record>>,
 }
 
 impl<R: Runner> Performed<R> {
@@ -192,7 +193,7 @@ impl<R: Runner> Ports<'_, R> {
         let restored =
             self.runner.restore(step.vertex, &step.inputs, &record).map_err(StepError::Run)?;
         let found = if restored.is_some() {
-            performed.record = Some(Box::new(record));
+            performed.record = Some(Arc::new(record));
             Found::Result
         } else {
             Found::Husk
@@ -212,7 +213,7 @@ impl<R: Runner> Ports<'_, R> {
             .map_err(StepError::Run)?;
         if let (Some(key), Some(record)) = (&performed.key, record) {
             self.records.put(key, &record).map_err(StepError::Record)?;
-            performed.record = Some(Box::new(record));
+            performed.record = Some(Arc::new(record));
         }
         Ok(Ending::Ran(value))
     }

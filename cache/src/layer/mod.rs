@@ -31,6 +31,7 @@ use std::{fs, io};
 
 use kiln_ir::Digest;
 use rustix::fd::OwnedFd;
+use rustix::fs::{Access, AtFlags, accessat};
 
 pub(crate) use ahead::AHEAD_MIN_BYTES;
 pub use ahead::AheadCopy;
@@ -57,6 +58,8 @@ pub struct LayerStore(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     layers: PathBuf,
+    /// The same directory; nothing if it could not be opened.
+    opened: OnceLock<Option<OwnedFd>>,
     staging: PathBuf,
     manifests: Mutex<HashMap<Digest, Arc<Manifest>>>,
     next_staging: AtomicU64,
@@ -86,6 +89,7 @@ impl LayerStore {
     fn with(layers: PathBuf, staging: PathBuf, claims: Option<Arc<Claims>>) -> Self {
         Self(Arc::new(Inner {
             layers,
+            opened: OnceLock::new(),
             staging,
             manifests: Mutex::default(),
             next_staging: AtomicU64::new(0),
@@ -109,7 +113,7 @@ impl LayerStore {
     /// # Errors
     /// When the use of the layer cannot be written down.
     pub fn contains(&self, layer: &Digest) -> Result<bool, CacheError> {
-        let look = || self.dir(layer).join("manifest").exists();
+        let look = || self.has_manifest(layer);
         match &self.0.claims {
             Some(claims) => claims.claim(layer.as_bytes(), look),
             None => Ok(look()),
@@ -251,6 +255,18 @@ impl LayerStore {
     /// Opens the root directory of a layer's tree.
     pub(crate) fn open_layer(&self, layer: &Digest) -> Result<OwnedFd, CacheError> {
         disk::open_dir(&self.path(layer))
+    }
+
+    /// Looks from the directory of all layers, which is opened once: a build may look for thousands.
+    fn has_manifest(&self, layer: &Digest) -> bool {
+        let Inner { layers, opened, .. } = &*self.0;
+        match opened.get_or_init(|| disk::open_dir(layers).ok()) {
+            Some(dir) => {
+                let path = format!("{layer}/manifest");
+                accessat(dir, path, Access::EXISTS, AtFlags::empty()).is_ok()
+            }
+            None => self.dir(layer).join("manifest").exists(),
+        }
     }
 
     fn dir(&self, layer: &Digest) -> PathBuf {

@@ -62,7 +62,7 @@ impl Engine {
                 Access { secrets: &request.supplies.secrets, report, cancel, agent, fresh };
             self.fetch_git(&source, &access)
         })?;
-        let value = Value::of(Snapshot { layers: vec![fetched.layer] });
+        let value = Value::of(Snapshot::of([fetched.layer]));
         let dated = fetched.time.map_or(Dated::No, Dated::At);
         Ok(Main { value, dockerfile: None, dated })
     }
@@ -160,7 +160,7 @@ impl Engine {
     }
 
     fn view_of(&self, snapshot: &Snapshot) -> Result<View, EngineError> {
-        let layers: Vec<_> = snapshot.layers.iter().map(|layer| layer.digest).collect();
+        let layers: Vec<_> = snapshot.layers().iter().map(|layer| layer.digest).collect();
         Ok(View::new(&self.layers, &layers)?)
     }
 }

@@ -69,7 +69,7 @@ impl Build<'_> {
             let (config, history) = (&plan.config, plan.history.as_slice());
             let snapshot = target.snapshot();
             if let Some(transfer) = transfer {
-                transfer.bring(&snapshot.layers, report)?;
+                transfer.bring(snapshot.layers(), report)?;
             }
             let image =
                 self.engine.assemble(&Parts { config, history, snapshot, epoch, transfer })?;

@@ -133,7 +133,7 @@ fn giver(
         return None;
     }
     let top = match entry.inputs.get(input)? {
-        Value::Snapshot(snapshot) => snapshot.layers.last().map(|layer| layer.digest),
+        Value::Snapshot(snapshot) => snapshot.layers().last().map(|layer| layer.digest),
         Value::Context(_) => None,
     };
     let key = entries.get(&id).map(|entry| entry.key);

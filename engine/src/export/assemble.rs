@@ -83,7 +83,7 @@ impl Engine {
     /// Without an epoch the image is as old as its youngest layer, so that building again without a change
     /// gives the same image.
     pub(crate) fn assemble(&self, parts: &Parts<'_>) -> Result<Assembled, EngineError> {
-        let layers = &parts.snapshot.layers;
+        let layers = parts.snapshot.layers();
         let form = Form { epoch: parts.epoch, ..Form::default() };
         let blobs = self.packed_all(layers, &form)?;
         let times = self.times(parts)?;
@@ -116,7 +116,7 @@ impl Engine {
         if let Some(epoch) = parts.epoch {
             return Ok(vec![epoch.saturating_mul(1000); added + 1]);
         }
-        let layers = &parts.snapshot.layers;
+        let layers = parts.snapshot.layers();
         let own = &layers[layers.len().saturating_sub(added)..];
         let mut latest = base_time(parts.config);
         let mut times = Vec::with_capacity(added + 1);

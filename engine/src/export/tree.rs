@@ -103,7 +103,7 @@ impl Engine {
     }
 
     pub(crate) fn view(&self, snapshot: &Snapshot) -> Result<View, EngineError> {
-        let layers: Vec<_> = snapshot.layers.iter().map(|layer| layer.digest).collect();
+        let layers: Vec<_> = snapshot.layers().iter().map(|layer| layer.digest).collect();
         Ok(View::new(&self.layers, &layers)?)
     }
 }

@@ -14,6 +14,7 @@
 //! the build's own commands write of one.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -362,7 +363,7 @@ impl Kind {
             Self::Keyed { key, result } => EventKind::Keyed {
                 key: key.parse::<CacheKey>().ok()?,
                 record: match result {
-                    Some(gave) => Some(Box::new(gave.record(name)?)),
+                    Some(gave) => Some(Arc::new(gave.record(name)?)),
                     None => None,
                 },
             },

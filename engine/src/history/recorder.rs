@@ -1,8 +1,8 @@
 //! Writing down what happens in a build while it happens.
 //!
-//! Lines are kept in memory and written by a thread once a second, and at the end; a build that is over within a
-//! second is one write. Recording never fails a build: when the disk refuses, it is said in Kiln's own log, and
-//! the build is not in the history.
+//! Events are kept in memory as they are. A thread makes lines of them and writes those, once a second and whenever
+//! there are many, so that the build goes on meanwhile; what is left is written at the end. Recording never fails a
+//! build: when the disk refuses, it is said in Kiln's own log, and the build is not in the history.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,11 +16,13 @@ use super::line::{Begin, End, Happened, Line, Origin, VERSION};
 use super::told::{asked, build_name, ending};
 use crate::{BuildRequest, Built, Engine, EngineError};
 
-/// How long a line may be in memory alone.
+/// How long an event may be in memory alone.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// What of the output of all steps is kept, in bytes.
 const MAX_OUTPUT_BYTES: u64 = 32 << 20;
-/// Lines of this size together are written at once.
+/// So many notes are written at once.
+const MANY: usize = 256;
+/// Output of this size together is written at once.
 const MAX_PENDING_BYTES: usize = 1 << 20;
 /// Notes of progress that come faster are left out.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
@@ -35,15 +37,28 @@ pub(crate) struct Recorder {
 
 #[derive(Debug)]
 struct Shared {
-    state: Mutex<State>,
+    queue: Mutex<Queue>,
+    /// Gone when the build has ended or the disk refused. Whoever takes notes out of the queue has it locked until
+    /// they are written, and so they are written in order.
+    file: Mutex<Option<BuildFile>>,
     wake: Condvar,
 }
 
+/// Something to write down.
 #[derive(Debug)]
-struct State {
-    /// Gone when the build has ended or the disk refused.
-    file: Option<BuildFile>,
-    pending: Vec<u8>,
+enum Note {
+    Event(Event),
+    /// Boxed, for most notes are events, and there may be very many.
+    Line(Box<Line>),
+}
+
+#[derive(Debug)]
+struct Queue {
+    /// Whether there is a file.
+    is_open: bool,
+    notes: Vec<Note>,
+    /// How much output is in the notes.
+    pending_bytes: usize,
     /// Output that may still be kept, in bytes.
     output_left: u64,
     left_out_bytes: u64,
@@ -77,8 +92,8 @@ impl Recorder {
         }
         match engine.store.new_build(created_ms) {
             Ok(file) => {
-                recorder.shared = Some(Shared::start(file));
-                recorder.line(&Line::Begin(Begin {
+                recorder.shared = Some(Shared::start(file, INTERVAL));
+                recorder.line(Line::Begin(Begin {
                     v: VERSION,
                     kiln: env!("CARGO_PKG_VERSION").to_owned(),
                     created_ms,
@@ -94,18 +109,17 @@ impl Recorder {
     /// Takes note of where the vertices of the graph come from.
     pub(crate) fn origins(&self, origins: impl Iterator<Item = Origin>) {
         if self.shared.is_some() {
-            origins.for_each(|origin| self.line(&Line::Origin(origin)));
+            origins.for_each(|origin| self.line(Line::Origin(origin)));
         }
     }
 
     /// Takes note of an event.
     pub(crate) fn event(&self, event: &Event) {
         let Some(shared) = &self.shared else { return };
-        let mut state = shared.state();
-        if state.wants(event) {
-            state.push(&Line::Event(Happened::of(event)));
+        let mut queue = shared.queue();
+        if queue.wants(event) {
+            shared.push(&mut queue, Note::Event(event.clone()));
         }
-        shared.hurry(&state);
     }
 
     /// Ends the record; answers the build's id. What the build found in the cache is noted in any case.
@@ -158,9 +172,9 @@ impl Recorder {
         }
     }
 
-    fn line(&self, line: &Line) {
+    fn line(&self, line: Line) {
         if let Some(shared) = &self.shared {
-            shared.state().push(line);
+            shared.push(&mut shared.queue(), Note::Line(Box::new(line)));
         }
     }
 }
@@ -169,8 +183,7 @@ impl Drop for Recorder {
     /// The build panicked: its file stays as that of a build that was killed.
     fn drop(&mut self) {
         if let Some(shared) = self.shared.take() {
-            shared.state().file = None;
-            shared.wake.notify_all();
+            shared.close(&mut shared.file());
         }
     }
 }
@@ -185,62 +198,115 @@ pub(super) fn status(result: &Result<Built, EngineError>) -> BuildStatus {
 }
 
 impl Shared {
-    fn start(file: BuildFile) -> Arc<Self> {
-        let state = State {
-            file: Some(file),
-            pending: Vec::new(),
+    /// With a thread that writes at the latest every `interval`.
+    fn start(file: BuildFile, interval: Duration) -> Arc<Self> {
+        let queue = Queue {
+            is_open: true,
+            notes: Vec::new(),
+            pending_bytes: 0,
             output_left: MAX_OUTPUT_BYTES,
             left_out_bytes: 0,
             progress: BTreeMap::new(),
             counts: Counts::default(),
         };
-        let shared = Arc::new(Self { state: Mutex::new(state), wake: Condvar::new() });
+        let (queue, file) = (Mutex::new(queue), Mutex::new(Some(file)));
+        let shared = Arc::new(Self { queue, file, wake: Condvar::new() });
         let writer = Arc::clone(&shared);
         // Without a thread everything is written at the end.
-        drop(
-            thread::Builder::new().name("kiln-record".to_owned()).spawn(move || writer.write_on()),
-        );
+        let thread = thread::Builder::new().name("kiln-record".to_owned());
+        drop(thread.spawn(move || writer.write_on(interval)));
         shared
     }
 
     /// Writes what there is from time to time, until there is no file any more.
-    fn write_on(&self) {
-        let mut state = self.state();
-        while state.file.is_some() {
-            let waited = self.wake.wait_timeout(state, INTERVAL);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if let Err(error) = state.write() {
-                state.file = None;
+    fn write_on(&self, interval: Duration) {
+        loop {
+            let is_idle = |queue: &mut Queue| queue.is_open && !queue.has_many();
+            let waited = self.wake.wait_timeout_while(self.queue(), interval, is_idle);
+            let (queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            if !queue.is_open {
+                return;
+            }
+            drop(queue);
+            let mut file = self.file();
+            let notes = self.queue().take();
+            if let Err(error) = write(file.as_mut(), notes) {
+                self.close(&mut file);
                 tracing::warn!(%error, "the build is not recorded any further");
             }
         }
     }
 
-    fn hurry(&self, state: &State) {
-        if state.pending.len() > MAX_PENDING_BYTES {
+    /// Adds a note, and wakes the thread when there are many of them now.
+    fn push(&self, queue: &mut Queue, note: Note) {
+        if !queue.is_open {
+            return;
+        }
+        let had_many = queue.has_many();
+        if let Note::Event(Event { kind: EventKind::Output { bytes, .. }, .. }) = &note {
+            queue.pending_bytes += bytes.len();
+        }
+        queue.notes.push(note);
+        if queue.has_many() && !had_many {
             self.wake.notify_all();
         }
     }
 
     /// Writes the last lines; answers nothing when the disk refused earlier.
     fn finish(&self, mut end: End) -> Result<Option<Written>, CacheError> {
-        let mut state = self.state();
-        end.left_out_bytes = state.left_out_bytes;
-        state.push(&Line::End(end));
-        let written = state.write();
-        let file = state.file.take();
-        self.wake.notify_all();
+        let mut file = self.file();
+        let mut queue = self.queue();
+        end.left_out_bytes = queue.left_out_bytes;
+        self.push(&mut queue, Note::Line(Box::new(Line::End(end))));
+        let (notes, counts) = (queue.take(), queue.counts);
+        drop(queue);
+        let written = write(file.as_mut(), notes);
+        let file = self.close(&mut file);
         written?;
-        Ok(file.map(|file| Written { file, counts: state.counts }))
+        Ok(file.map(|file| Written { file, counts }))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Every change under the lock is a line more or a number: there is no half of it.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes the file out, and nothing more in.
+    fn close(&self, file: &mut Option<BuildFile>) -> Option<BuildFile> {
+        self.queue().is_open = false;
+        self.wake.notify_all();
+        file.take()
+    }
+
+    /// Is locked before the queue by whoever takes both.
+    fn file(&self) -> MutexGuard<'_, Option<BuildFile>> {
+        // Lines that a panic cut short are a build that was killed.
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // Every change under the lock is a note more or a number: there is no half of it.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+/// Appends notes as lines.
+fn write(file: Option<&mut BuildFile>, notes: Vec<Note>) -> Result<(), CacheError> {
+    let Some(file) = file else { return Ok(()) };
+    let mut bytes = Vec::new();
+    for note in notes {
+        let line = match note {
+            Note::Event(event) => Line::Event(Happened::of(&event)),
+            Note::Line(line) => *line,
+        };
+        let before = bytes.len();
+        match serde_json::to_writer(&mut bytes, &line) {
+            Ok(()) => bytes.push(b'\n'),
+            Err(error) => {
+                bytes.truncate(before);
+                tracing::warn!(%error, "a line of the build's record is left out");
+            }
+        }
+    }
+    if bytes.is_empty() { Ok(()) } else { file.append(&bytes) }
+}
+
+impl Queue {
     /// Counts the event; says whether it is kept.
     fn wants(&mut self, event: &Event) -> bool {
         match &event.kind {
@@ -279,23 +345,93 @@ impl State {
         }
     }
 
-    fn push(&mut self, line: &Line) {
-        if self.file.is_none() {
-            return;
-        }
-        match serde_json::to_writer(&mut self.pending, line) {
-            Ok(()) => self.pending.push(b'\n'),
-            Err(error) => tracing::warn!(%error, "a line of the build's record is left out"),
+    fn take(&mut self) -> Vec<Note> {
+        self.pending_bytes = 0;
+        std::mem::take(&mut self.notes)
+    }
+
+    fn has_many(&self) -> bool {
+        self.notes.len() >= MANY || self.pending_bytes > MAX_PENDING_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_cache::Store;
+    use kiln_solver::TaskId;
+
+    use super::*;
+
+    /// Longer than any test.
+    const NEVER: Duration = Duration::from_secs(3600);
+
+    fn event(seq: u64) -> Event {
+        let kind = EventKind::Warning { message: format!("number {seq}") };
+        Event { seq, at: Duration::ZERO, task: TaskId(0), kind }
+    }
+
+    fn origin(vertex: usize) -> Origin {
+        let (op, file, text) = ("file".to_owned(), String::new(), String::new());
+        Origin { vertex, op, file, at: 0, text, run: None }
+    }
+
+    /// The numbers of what `tell` tells, as they were written.
+    fn written(interval: Duration, tell: impl Fn(&Recorder)) -> Vec<u64> {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let file = store.new_build(0).unwrap();
+        let path = dir.path().join("builds").join(file.id()).join("events");
+        let shared = Shared::start(file, interval);
+        let name = String::new();
+        let recorder = Recorder { shared: Some(Arc::clone(&shared)), name, created_ms: 0 };
+        tell(&recorder);
+        let end = ending(&Err(EngineError::Cancelled), Duration::ZERO);
+        let written = shared.finish(end).unwrap().unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
+        assert_eq!(written.file.size_bytes(), text.len() as u64);
+        let mut lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.pop().unwrap()["line"], "end", "it is the last");
+        let number = |line: &serde_json::Value| line["seq"].as_u64().or(line["vertex"].as_u64());
+        lines.iter().map(|line| number(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn what_is_told_is_written_once_and_in_order() {
+        let count = 100 * MANY as u64 + 1;
+        let tell = |recorder: &Recorder| (0..count).for_each(|seq| recorder.event(&event(seq)));
+        for interval in [Duration::ZERO, NEVER] {
+            assert!(written(interval, tell).into_iter().eq(0..count));
         }
     }
 
-    fn write(&mut self) -> Result<(), CacheError> {
-        if let Some(file) = &mut self.file
-            && !self.pending.is_empty()
-        {
-            file.append(&self.pending)?;
-            self.pending.clear();
+    /// Waits until nothing is left to write.
+    fn settle(recorder: &Recorder) {
+        let shared = recorder.shared.as_ref().unwrap();
+        let begun = std::time::Instant::now();
+        while !shared.queue().notes.is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "nobody was woken");
+            thread::yield_now();
         }
-        Ok(())
+        drop(shared.file());
+    }
+
+    #[test]
+    fn many_notes_of_either_kind_are_written_before_the_end() {
+        let kinds: [&dyn Fn(&Recorder); 2] = [
+            &|recorder| (0..MANY as u64).for_each(|seq| recorder.event(&event(seq))),
+            &|recorder| recorder.origins((0..MANY).map(origin)),
+        ];
+        // Often, since the thread may just be awake.
+        let rounds = 50;
+        for tell in kinds {
+            let numbers = written(NEVER, |recorder| {
+                for _ in 0..rounds {
+                    tell(recorder);
+                    settle(recorder);
+                }
+            });
+            assert_eq!(numbers.len(), rounds * MANY);
+        }
     }
 }

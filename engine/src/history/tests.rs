@@ -1,5 +1,6 @@
 //! Lines there and back, and what is made of records that are cut, damaged or hostile.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kiln_cache::{CacheKey, LayerRef, Record};
@@ -40,13 +41,13 @@ fn events() -> Vec<Event> {
         (2, declared("[2/3] RUN make", &[1], Some(3))),
         (3, declared("[3/3] RUN test", &[1, 2], Some(4))),
         (1, EventKind::Started),
-        (1, EventKind::Keyed { key, record: Some(Box::new(record("[1/3] FROM base"))) }),
+        (1, EventKind::Keyed { key, record: Some(Arc::new(record("[1/3] FROM base"))) }),
         (1, EventKind::Cached),
         (2, EventKind::Started),
         (2, EventKind::Output { stream: Stream::Stdout, bytes: "größe\n\u{1b}[1m".into() }),
         (2, EventKind::Output { stream: Stream::Stderr, bytes: vec![0xff, 0, b'\n'] }),
         (2, EventKind::Warning { message: "slow".to_owned() }),
-        (2, EventKind::Keyed { key, record: Some(Box::new(record("[2/3] RUN make"))) }),
+        (2, EventKind::Keyed { key, record: Some(Arc::new(record("[2/3] RUN make"))) }),
         (2, EventKind::Finished { duration: Duration::from_millis(3) }),
         (3, EventKind::Started),
         (3, EventKind::Keyed { key, record: None }),

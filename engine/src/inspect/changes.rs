@@ -74,7 +74,7 @@ impl Engine {
         index: usize,
     ) -> Result<Vec<FileChange>, EngineError> {
         let view = |moment| -> Result<(View, Vec<Digest>), EngineError> {
-            let layers = self.state_of(build, index, moment)?.layers;
+            let layers = self.state_of(build, index, moment)?.layers().to_vec();
             let layers: Vec<Digest> = layers.iter().map(|layer| layer.digest).collect();
             Ok((View::new(&self.layers, &layers)?, layers))
         };

@@ -66,7 +66,7 @@ impl Engine {
                 return Err(absent("it was collected since; build again"));
             }
         }
-        Ok(Snapshot { layers })
+        Ok(Snapshot::of(layers))
     }
 }
 

@@ -126,7 +126,7 @@ impl Runner<'_> {
             }
             Left::Untouched(_) | Left::Changes => drop(prepared),
         }
-        let lowers: Vec<_> = root.layers.iter().map(|layer| layer.digest).collect();
+        let lowers: Vec<_> = root.layers().iter().map(|layer| layer.digest).collect();
         Ok(LayerRef::new(self.engine.layers.commit_upper(staging, &lowers)?))
     }
 
@@ -222,7 +222,7 @@ impl Surroundings<'_> {
     /// is left out: a long chain of commands that change nothing stays a short mount.
     fn layers(&self, snapshot: &Snapshot) -> Vec<Digest> {
         let empty = self.engine.empty_layer();
-        let layers = snapshot.layers.iter().map(|layer| layer.digest);
+        let layers = snapshot.layers().iter().map(|layer| layer.digest);
         last_of_each(layers.filter(|layer| *layer != empty).collect())
     }
 
@@ -316,7 +316,7 @@ impl Surroundings<'_> {
     /// What another machine's cache has for a new cache mount.
     fn imported_mount(&self, id: &str) -> Option<Value> {
         let layer = self.transfer?.mount(id)?;
-        Some(Value::of(Snapshot { layers: vec![LayerRef::new(layer)] }))
+        Some(Value::of(Snapshot::of([LayerRef::new(layer)])))
     }
 
     /// Fills a new cache mount with what an input has at a path.

@@ -20,7 +20,8 @@ impl Runner<'_> {
         (vertex, op): (&Vertex, &FileOp),
         inputs: &[Value],
     ) -> Result<LayerRef, EngineError> {
-        let layers: Vec<_> = inputs[0].snapshot().layers.iter().map(|layer| layer.digest).collect();
+        let layers: Vec<_> =
+            inputs[0].snapshot().layers().iter().map(|layer| layer.digest).collect();
         let base = self.view(&inputs[0])?;
         let mut writer = self.engine.layers.writer(&layers)?;
         let mut target = Target::new(&base, &mut writer, now());

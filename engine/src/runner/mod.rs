@@ -122,9 +122,7 @@ impl<'e> Runner<'e> {
         started: Instant,
     ) -> Result<(Value, Option<Record>), EngineError> {
         let record = self.record(vertex, vec![layer.clone()], started)?;
-        let mut layers = inputs[0].snapshot().layers.clone();
-        layers.push(layer);
-        Ok((Value::of(Snapshot { layers }), Some(record)))
+        Ok((Value::of(inputs[0].snapshot().with([layer])), Some(record)))
     }
 
     /// What a source gave.
@@ -134,9 +132,8 @@ impl<'e> Runner<'e> {
         layer: LayerRef,
         started: Instant,
     ) -> Result<(Value, Option<Record>), EngineError> {
-        let layers = vec![layer];
-        let record = self.record(vertex, layers.clone(), started)?;
-        Ok((Value::of(Snapshot { layers }), Some(record)))
+        let record = self.record(vertex, vec![layer.clone()], started)?;
+        Ok((Value::of(Snapshot::of([layer])), Some(record)))
     }
 
     fn access<'a>(
@@ -214,12 +211,11 @@ impl kiln_solver::Runner for Runner<'_> {
         if let Op::Exec(_) = vertex.op {
             self.commands.one_less();
         }
-        let mut layers = match vertex.op {
-            Op::Exec(_) | Op::File(_) => inputs[0].snapshot().layers.clone(),
-            Op::Source(_) | Op::Merge | Op::Diff => Vec::new(),
-        };
-        layers.extend(record.layers.iter().cloned());
-        Ok(Some(Value::of(Snapshot { layers })))
+        let layers = record.layers.iter().cloned();
+        Ok(Some(Value::of(match vertex.op {
+            Op::Exec(_) | Op::File(_) => inputs[0].snapshot().with(layers),
+            Op::Source(_) | Op::Merge | Op::Diff => Snapshot::of(layers),
+        })))
     }
 
     fn looked_up(&self, lookup: &Lookup<'_, Value>) -> Result<(), EngineError> {
@@ -294,7 +290,7 @@ impl Runner<'_> {
             Op::Source(SourceOp::Image(image)) => {
                 let layers = self.fetch_image(image, report, cancel)?;
                 let record = self.record(vertex, layers.clone(), started)?;
-                Ok((Value::of(Snapshot { layers }), Some(record)))
+                Ok((Value::of(Snapshot::of(layers)), Some(record)))
             }
             Op::Source(SourceOp::Http(http)) => {
                 let access = self.access(vertex, report, cancel);
@@ -322,6 +318,6 @@ fn scratch() -> Value {
 }
 
 fn merged(inputs: &[Value]) -> Value {
-    let stacked = inputs.iter().flat_map(|value| value.snapshot().layers.clone());
-    Value::of(Snapshot { layers: stacked.collect() })
+    let stacked = inputs.iter().flat_map(|value| value.snapshot().layers().iter().cloned());
+    Value::of(Snapshot::of(stacked))
 }

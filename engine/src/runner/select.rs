@@ -176,9 +176,9 @@ impl Runner<'_> {
     /// All of an input that is a snapshot.
     pub(super) fn view(&self, input: &Value) -> Result<View, EngineError> {
         if let Some(transfer) = self.transfer {
-            transfer.bring_lists(&input.snapshot().layers)?;
+            transfer.bring_lists(input.snapshot().layers())?;
         }
-        let layers: Vec<_> = input.snapshot().layers.iter().map(|layer| layer.digest).collect();
+        let layers: Vec<_> = input.snapshot().layers().iter().map(|layer| layer.digest).collect();
         Ok(View::new(&self.engine.layers, &layers)?)
     }
 }

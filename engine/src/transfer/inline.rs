@@ -81,7 +81,7 @@ impl Transfer<'_> {
             return Ok(None);
         }
         let mut layers: Vec<PortableLayer> = Vec::new();
-        for (layer, blob) in snapshot.layers.iter().zip(blobs) {
+        for (layer, blob) in snapshot.layers().iter().zip(blobs) {
             if layers.iter().any(|known| known.digest == layer.digest) {
                 continue;
             }
@@ -106,7 +106,7 @@ impl Transfer<'_> {
         results: &[&Snapshot],
     ) -> Vec<(CacheKey, Record)> {
         let layers: std::collections::HashSet<_> =
-            results.iter().flat_map(|result| &result.layers).map(|layer| layer.digest).collect();
+            results.iter().flat_map(|result| result.layers()).map(|layer| layer.digest).collect();
         let belongs = |record: &Record| match extent {
             CacheExtent::Everything => true,
             CacheExtent::Result => record.layers.iter().all(|l| layers.contains(&l.digest)),

@@ -195,7 +195,7 @@ impl Transfer<'_> {
         cancel: &Cancel,
     ) -> Result<(), EngineError> {
         let layers = |input: &Value| match input {
-            Value::Snapshot(snapshot) => snapshot.layers.clone(),
+            Value::Snapshot(snapshot) => snapshot.layers().to_vec(),
             Value::Context(_) => Vec::new(),
         };
         match &vertex.op {

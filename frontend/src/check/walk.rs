@@ -73,7 +73,8 @@ impl<'w> Walk<'w> {
         for index in successors(Some(target), below) {
             in_image[index] = true;
         }
-        Self { survey, target, in_image, walked: Vec::new(), verdict: Verdict::Right }
+        let walked = Vec::with_capacity(stages.len());
+        Self { survey, target, in_image, walked, verdict: Verdict::Right }
     }
 
     /// Walks through the wanted stages, in order. Makes no remark from `end` on, an offset, nor behind an

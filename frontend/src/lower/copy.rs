@@ -154,28 +154,29 @@ fn lower_files(
         created_by += " --parents";
     }
     if let Some((text, _)) = &common.owner {
-        created_by += &format!(" --chown={text}");
+        created_by.extend([" --chown=", text]);
     }
     if let Some((text, _)) = &common.mode {
-        created_by += &format!(" --chmod={text}");
+        created_by.extend([" --chmod=", text]);
     }
     let mut errors = Vec::new();
     let (mut paths, mut documents) = (String::new(), String::new());
-    let mut copies = Vec::new();
+    // A copy takes some hundred bytes, and most instructions have one.
+    let mut copies = Vec::with_capacity(files.sources.len());
     let mut inline = Vec::new();
     let mut inputs = Inputs { from, list: Vec::new(), place: None };
     for source in &files.sources {
         match source {
             FileSource::Path(word) => match path_source(word, common, &mut inputs, scope) {
                 Ok((text, copy)) => {
-                    paths += &format!(" {text}");
+                    paths.extend([" ", &text]);
                     copies.push(copy);
                 }
                 Err(error) => errors.push(error),
             },
             FileSource::Inline { name, content } => match inline_source(name, content, scope) {
                 Ok(document) => {
-                    documents += &format!(" <<{name}");
+                    documents.extend([" <<", name]);
                     inline.push(document);
                 }
                 Err(error) => errors.push(error),
@@ -185,7 +186,7 @@ fn lower_files(
     if !errors.is_empty() {
         return Err(errors);
     }
-    created_by += &format!("{paths}{documents} {}", common.dest_text);
+    created_by.extend([paths.as_str(), &documents, " ", &common.dest_text]);
     for (path, prepared) in inline {
         let input = inputs.add(prepared);
         // Not unpacked, whatever the instruction: the document is what it says.
