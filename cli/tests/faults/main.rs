@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a part of tests")]
 
 mod bed;
+mod crowd;
 mod damage;
 mod disk;
 mod interrupts;
