@@ -9,7 +9,7 @@ use kiln_ir::Digest;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
-use super::claims::blob_thing;
+use super::claims::{Thing, blob_thing};
 use super::db::Db;
 use super::lock::{NameLock, poll};
 use super::proof;
@@ -185,7 +185,7 @@ fn put(
 ) -> rusqlite::Result<()> {
     let mut layer = transaction.prepare_cached(
         "INSERT INTO layers VALUES (?1, ?2, NULL)
-         ON CONFLICT DO UPDATE SET epoch = ?2",
+         ON CONFLICT DO UPDATE SET epoch = ?2 WHERE epoch <> ?2",
     )?;
     for LayerRef { digest, blob: _ } in &record.layers {
         // Also a layer known before: its directory may have gone and been made again.
@@ -217,16 +217,29 @@ fn note_needs(
     record: &Record,
 ) -> rusqlite::Result<()> {
     let key = key.digest();
-    transaction.prepare_cached("DELETE FROM needs WHERE key = ?1")?.execute([key.as_bytes()])?;
-    let mut need = transaction.prepare_cached("INSERT OR IGNORE INTO needs VALUES (?1, ?2)")?;
-    for LayerRef { digest, blob } in &record.layers {
-        need.execute([key.as_bytes(), digest.as_bytes()])?;
-        // What is no digest is no blob of this store's either.
-        if let Some(thing) = blob.as_ref().and_then(|blob| blob_thing(&blob.digest).ok()) {
-            need.execute([key.as_bytes(), &thing])?;
-        }
+    let needed: BTreeSet<Thing> = record.layers.iter().flat_map(things).collect();
+    let noted: BTreeSet<Thing> = transaction
+        .prepare_cached("SELECT thing FROM needs WHERE key = ?1")?
+        .query_map([key.as_bytes()], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    // A step that ran again often gave the same, and each page that is written costs as much as a system call.
+    let mut drop_one =
+        transaction.prepare_cached("DELETE FROM needs WHERE key = ?1 AND thing = ?2")?;
+    for thing in noted.difference(&needed) {
+        drop_one.execute([key.as_bytes(), thing])?;
+    }
+    let mut need = transaction.prepare_cached("INSERT INTO needs VALUES (?1, ?2)")?;
+    for thing in needed.difference(&noted) {
+        need.execute([key.as_bytes(), thing])?;
     }
     Ok(())
+}
+
+/// What a layer stands for in the table of needs.
+fn things(LayerRef { digest, blob }: &LayerRef) -> impl Iterator<Item = Thing> {
+    // What is no digest is no blob of this store's either.
+    let blob = blob.as_ref().and_then(|blob| blob_thing(&blob.digest).ok());
+    std::iter::once(*digest.as_bytes()).chain(blob)
 }
 
 /// Records of one process, for tests and for builds without a store.

@@ -197,6 +197,24 @@ fn a_layer_goes_with_the_last_record_that_needs_it() {
 }
 
 #[test]
+fn a_record_needs_what_it_was_last_made_with() {
+    let dir = TempDir::new().unwrap();
+    let builder = open(dir.path());
+    let [common, first, second] = ["common", "first", "second"].map(|name| layer(&builder, name));
+    put(&builder, "step", &[common, first], 1);
+    put(&builder, "step", &[common, second], 1);
+    put(&builder, "step", &[common, second], 1);
+    builder.close().unwrap();
+    let store = open(dir.path());
+    let old = Wanted { unused_for: Some(Duration::from_secs(3600)), ..everything() };
+    assert_eq!(descriptions(&store.collect(&old).unwrap()), ["left over"]);
+    assert!(!has_layer(&store, &first), "nothing needs it any more");
+    assert!(has_layer(&store, &common) && has_layer(&store, &second));
+    store.collect(&everything()).unwrap();
+    assert!(!has_layer(&store, &common) && !has_layer(&store, &second));
+}
+
+#[test]
 fn a_cache_mount_goes_when_nobody_has_it() {
     let dir = TempDir::new().unwrap();
     let (builder, collector) = (open(dir.path()), open(dir.path()));
