@@ -23,12 +23,12 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OpenFlags, Transaction, params};
 
 use super::damage::{self, Access, DATABASE};
-use super::gc::reach;
+use super::gc::{Sum, allocated_bytes, reach};
 use super::images::{IndexedImage, generation_of, listed};
 use super::lease::Lease;
 use super::mounts::modified_ms;
 use super::salvage::{Salvaged, salvage};
-use super::{ballast, proof, schema, signed, unsigned};
+use super::{Store, ballast, proof, schema, signed, unsigned};
 use crate::CacheError;
 use crate::layer::remove_tree;
 
@@ -57,6 +57,17 @@ pub struct Rebuilt {
     pub images_from_index: Vec<String>,
     /// Whether images may be lost: neither the table nor the index could be read to its end.
     pub lost_images: bool,
+}
+
+impl Store {
+    /// What the last damaged database takes.
+    pub(super) fn set_aside_sum(&self) -> Sum {
+        let kept = self.root().join(SET_ASIDE);
+        if !kept.exists() {
+            return Sum::default();
+        }
+        Sum { count: 1, size_bytes: allocated_bytes(&kept), ..Sum::default() }
+    }
 }
 
 /// Makes the database of the store anew; nothing when another process did meanwhile.

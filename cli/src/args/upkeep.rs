@@ -125,6 +125,9 @@ pub enum System {
 /// `kiln system df`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 #[command(after_help = "\
+`Set Aside` is a database that was damaged and made anew: the directory `set-aside` of the store. Kiln
+does not need it, and no prune takes it; remove it by hand.
+
 Examples:
   kiln system df
   For use in scripts:

@@ -79,6 +79,7 @@ pub(super) fn df(place: &Place, arguments: &DfArgs) -> Result<(), Failure> {
         ("Contexts", usage.contexts),
         ("Downloads", usage.remotes),
         ("History", engine.history_usage()?),
+        ("Set Aside", usage.set_aside),
     ];
     if arguments.format == Format::Json {
         let line = |(name, sum): &(&str, Sum)| {

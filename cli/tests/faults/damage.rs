@@ -6,6 +6,8 @@ use std::process::Command;
 use std::thread::{scope, sleep};
 use std::time::Instant;
 
+use serde_json::Value;
+
 use super::bed::{BASE, Bed, Said, wait_until_unused};
 
 /// Commands that are killed while they make a database anew.
@@ -124,6 +126,16 @@ impl Damaged {
         });
     }
 
+    /// How many databases `kiln system df` counts as set aside, and whether they are as large as the sound one.
+    fn set_aside(&self) -> (u64, bool) {
+        let output = self.bed.kiln(&["system", "df", "--format=json"]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let mut kinds = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let row = kinds.find(|kind| kind["Type"] == "Set Aside").unwrap();
+        let is_as_large = row["Size"].as_u64().unwrap() >= self.length(DATABASE) as u64;
+        (row["TotalCount"].as_u64().unwrap(), is_as_large)
+    }
+
     fn length(&self, file: &str) -> usize {
         usize::try_from(fs::metadata(self.bed.path("sound").join(file)).unwrap().len()).unwrap()
     }
@@ -216,6 +228,9 @@ fn damage_that_a_build_meets_on_its_way_is_told() {
     assert_eq!(fs::metadata(kept).unwrap().len(), damaged.length(DATABASE) as u64);
     let said = damaged.bed.run(&["build", "--progress=quiet", "ctx"]);
     assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "it is told once");
+    assert_eq!(damaged.set_aside(), (1, true), "it is counted");
+    damaged.copy("sound", "store");
+    assert_eq!(damaged.set_aside(), (0, false), "there is none");
     // Before the first step.
     damaged.copy("sound", "store");
     fs::write(damaged.bed.path("store").join(DATABASE), "").unwrap();

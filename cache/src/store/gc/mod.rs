@@ -151,6 +151,8 @@ pub struct Usage {
     pub contexts: Sum,
     /// Downloads, commits and repositories.
     pub remotes: Sum,
+    /// The last damaged database. Nothing uses it, and no collection takes it: it is for people.
+    pub set_aside: Sum,
     /// All entries, by size, largest first.
     pub entries: Vec<Entry>,
 }
@@ -171,6 +173,7 @@ impl Store {
             remotes: sum(&[EntryKind::Remote]),
             mounts: sum(&[EntryKind::CacheMount]),
             contexts: sum(&[EntryKind::Context]),
+            set_aside: self.set_aside_sum(),
             entries: Vec::new(),
         };
         entries.sort_by(|a, b| b.size_bytes.cmp(&a.size_bytes).then_with(|| a.id.cmp(&b.id)));

@@ -5,7 +5,7 @@ use std::fs;
 use super::*;
 use crate::RecordStore;
 use crate::check::{Part, Repair, check};
-use crate::gc::EntryKind;
+use crate::gc::{EntryKind, Sum};
 
 /// Rows of each kind: enough for a tree of pages.
 const ROWS: usize = 48;
@@ -427,6 +427,9 @@ fn an_attempt_that_was_cut_short_is_made_again() {
         assert_eq!(look(&store).unwrap().images, ROWS, "{step}");
         let kept = fs::read(rebuilt.set_aside.unwrap().join("kiln.db")).unwrap();
         assert_eq!(kept.len(), bench.database.len(), "{step}");
+        let Sum { count, active, size_bytes, reclaimable_bytes } = store.usage().unwrap().set_aside;
+        assert_eq!((count, active, reclaimable_bytes), (1, 0, 0), "{step}");
+        assert!(size_bytes >= kept.len() as u64, "{step}: {size_bytes}");
         assert!(!root.join("rebuild").exists(), "{step}");
         store.close().unwrap();
     }
