@@ -120,7 +120,7 @@ impl Listing {
     pub fn of_selection(selection: &Selection, copy: &CopyOp) -> Self {
         let (owner, mode) = (copy.owner.is_none(), !matches!(copy.mode, Some(ModeSpec::Octal(_))));
         let files = selection.entries().map(|entry| {
-            let mut file = File::of(entry.source(), &entry.node, &entry.meta);
+            let mut file = File::of(entry.source(), &entry.found.node, &entry.found.meta);
             file.owner = file.owner.filter(|_| owner);
             file.mode = file.mode.filter(|_| mode);
             file

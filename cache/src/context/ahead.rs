@@ -6,7 +6,7 @@ use std::fs::File;
 use super::stat_cache::KnownFile;
 use super::{LocalTree, StatKey};
 use crate::layer::{AHEAD_MIN_BYTES, LayerStore};
-use crate::select::{Found, Kind, Peek, SelectError, SourceTree};
+use crate::select::{Found, Kind, Listed, Peek, SelectError, SourceTree};
 
 /// The same tree; large files that have to be read for it are copied in the same go.
 pub struct AheadTree<'a> {
@@ -58,11 +58,11 @@ impl SourceTree for AheadTree<'_> {
         self.tree.entry_of(path, Some(self))
     }
 
-    fn list<T: Send>(
+    fn list(
         &self,
         dir: &[u8],
-        want: &mut dyn FnMut(&[u8], Kind) -> Option<T>,
-    ) -> Result<Vec<(T, Found)>, SelectError> {
+        want: &mut dyn FnMut(&[u8], Kind) -> bool,
+    ) -> Result<Listed, SelectError> {
         self.tree.list_of(dir, want, Some(self))
     }
 

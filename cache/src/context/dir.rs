@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, RawDir, Statx};
@@ -67,6 +68,17 @@ impl Names {
     /// The names, each with what it stands for.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], Kind)> {
         self.index.iter().map(|place| (&self.text[place.start..place.end], place.kind))
+    }
+
+    /// Where the name of this index is in the text.
+    pub(super) fn place(&self, index: usize) -> Range<usize> {
+        let Place { start, end, .. } = self.index[index];
+        start..end
+    }
+
+    /// The text alone.
+    pub(super) fn into_text(self) -> Vec<u8> {
+        self.text
     }
 
     /// The name of this index, as the kernel wants it.

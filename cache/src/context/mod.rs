@@ -30,7 +30,7 @@ pub use stat_cache::StatCache;
 
 use crate::CacheError;
 use crate::layer::{AheadCopy, KERNEL_COPY_MIN_BYTES};
-use crate::select::{Found, Kind, LinkId, Peek, SelectError, SourceTree, shown};
+use crate::select::{Child, Found, Kind, LinkId, Listed, Peek, SelectError, SourceTree, shown};
 use crate::stat;
 use crate::tree::{Meta, Node, paths};
 use dir::{Names, Stat};
@@ -182,32 +182,37 @@ impl LocalTree {
         self.load(&At { fd: &fd, parent, name: &name, known: known.as_ref(), ahead })
     }
 
-    fn list_of<T: Send>(
+    fn list_of(
         &self,
         dir: &[u8],
-        want: &mut dyn FnMut(&[u8], Kind) -> Option<T>,
+        want: &mut dyn FnMut(&[u8], Kind) -> bool,
         ahead: Option<&AheadTree<'_>>,
-    ) -> Result<Vec<(T, Found)>, SelectError> {
+    ) -> Result<Listed, SelectError> {
         let fd = self.open_dir(dir)?;
         let names = Names::read(&fd).map_err(self.failed("read the directory", dir))?;
         let known = self.cache.listed(dir, &names);
         let load = |index: usize| {
             let (name, known) = (names.name(index), known[index].as_ref());
-            self.load(&At { fd: &fd, parent: dir, name, known, ahead })
+            let found = self.load(&At { fd: &fd, parent: dir, name, known, ahead })?;
+            Ok(found.map(|found| Child::new(names.place(index), found)))
         };
-        let wanted = names.iter().enumerate();
-        let wanted = wanted.filter_map(|(index, (name, kind))| Some((index, want(name, kind)?)));
-        if names.len() <= NAMES_PER_TASK {
-            // Other threads have directories of their own.
-            let mut found = Vec::with_capacity(names.len());
-            for (index, asked) in wanted {
-                found.extend(load(index)?.map(|entry| (asked, entry)));
-            }
-            return Ok(found);
+        let wanted = names.iter().enumerate().filter(|(_, (name, kind))| want(name, *kind));
+        let wanted = wanted.map(|(index, _)| index);
+        if names.len() > NAMES_PER_TASK {
+            let wanted: Vec<usize> = wanted.collect();
+            let tasks = wanted.into_par_iter().with_min_len(NAMES_PER_TASK);
+            let children: Result<_, SelectError> =
+                tasks.filter_map(|index| load(index).transpose()).collect();
+            return Ok(Listed::of(names.into_text(), children?));
         }
-        let wanted: Vec<(usize, T)> = wanted.collect();
-        let load = |(index, asked)| Some(load(index).transpose()?.map(|entry| (asked, entry)));
-        wanted.into_par_iter().with_min_len(NAMES_PER_TASK).filter_map(load).collect()
+        // Other threads have directories of their own.
+        let mut children = Vec::with_capacity(names.len());
+        for index in wanted {
+            if let Some(child) = load(index)? {
+                children.push(child);
+            }
+        }
+        Ok(Listed::of(names.into_text(), children))
     }
 }
 
@@ -261,11 +266,11 @@ impl SourceTree for LocalTree {
         self.entry_of(path, None)
     }
 
-    fn list<T: Send>(
+    fn list(
         &self,
         dir: &[u8],
-        want: &mut dyn FnMut(&[u8], Kind) -> Option<T>,
-    ) -> Result<Vec<(T, Found)>, SelectError> {
+        want: &mut dyn FnMut(&[u8], Kind) -> bool,
+    ) -> Result<Listed, SelectError> {
         self.list_of(dir, want, None)
     }
 

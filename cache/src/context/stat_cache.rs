@@ -59,7 +59,7 @@ pub(super) struct KnownFile<'a> {
 impl KnownFile<'_> {
     /// What reading it would give, if it is the very same by its stat.
     pub(super) fn if_same(&self, key: &StatKey) -> Option<Known> {
-        (self.key()? == *key).then(|| self.known())
+        (*self.key == codec::key_bytes(key)).then(|| self.known())
     }
 
     pub(super) fn has_length(&self, size_bytes: u64) -> bool {
@@ -67,7 +67,7 @@ impl KnownFile<'_> {
     }
 
     fn is_dir(&self) -> bool {
-        self.key().is_some_and(|key| key.mode & 0o170_000 == 0o040_000)
+        codec::mode_of(self.key) & 0o170_000 == 0o040_000
     }
 }
 

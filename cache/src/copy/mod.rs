@@ -28,7 +28,9 @@ pub use unpack::Unpack;
 
 use crate::CacheError;
 use crate::layer::{Content, Known, LayerWriter, NewFile};
-use crate::select::{Root, RootContent, SelectError, Selected, Selection, SourceTree, shown};
+use crate::select::{
+    Found, Root, RootContent, SelectError, Selected, Selection, SourceTree, shown,
+};
 use crate::tree::{LastLink, Meta, Mtime, Node, paths};
 use crate::view::View;
 use mode::ModeChange;
@@ -224,17 +226,17 @@ impl<T: SourceTree> Copier<'_, T> {
         match &root.content {
             RootContent::Directory(entries) => {
                 for entry in entries.iter() {
-                    self.entry(entry, (&dest, paths::join(&dest, entry.dest())), target)?;
+                    self.entry(&entry, (&dest, paths::join(&dest, entry.dest())), target)?;
                 }
                 Ok(())
             }
-            RootContent::Single(entry) => {
+            RootContent::Single(single) => {
                 let path = if target.writer.is_dir(&dest) {
                     paths::join(&dest, &root.name)
                 } else {
                     dest.clone()
                 };
-                self.entry(entry, (&dest, path), target)
+                self.entry(&single.entry(), (&dest, path), target)
             }
         }
     }
@@ -273,7 +275,7 @@ impl<T: SourceTree> Copier<'_, T> {
     /// Copies one entry to the path `place.1`; hard links name entries below `place.0`.
     fn entry(
         &mut self,
-        entry: &Selected,
+        entry: &Selected<'_>,
         place: (&[u8], Vec<u8>),
         target: &mut Target<'_>,
     ) -> Result<(), SelectError> {
@@ -282,21 +284,21 @@ impl<T: SourceTree> Copier<'_, T> {
         if self.paths.contains(&path) {
             self.flush(target)?;
         }
-        let meta = self.overrides.apply(&entry.node, &entry.meta);
-        let mtime = entry.mtime;
-        if let Node::Dir { .. } = entry.node {
+        let Found { node, meta, mtime, settled, ahead, link: _ } = entry.found.as_ref();
+        let (meta, mtime) = (self.overrides.apply(node, meta), *mtime);
+        if let Node::Dir { .. } = node {
             return copy_dir(&path, meta, mtime, target);
         }
         target.refuse_dir(&path)?;
-        match &entry.node {
+        match node {
             Node::File { digest, .. } => {
-                let known = match &entry.settled {
+                let known = match settled {
                     Some(key) => Known::AsOf(**key, *digest),
                     None if self.tree.is_mutable() => Known::Expected(*digest),
                     None => Known::Certain(*digest),
                 };
                 self.paths.insert(path.clone());
-                let (source, ahead) = (entry.source().to_vec(), entry.ahead.clone());
+                let (source, ahead) = (entry.source().to_vec(), ahead.clone());
                 self.files.push(NewFile { path, meta, mtime, source, known, ahead });
             }
             Node::Hardlink { to } => {
@@ -305,7 +307,7 @@ impl<T: SourceTree> Copier<'_, T> {
             }
             Node::Symlink { target: text } => target.writer.symlink(&path, text, &meta, mtime)?,
             Node::CharDevice { .. } | Node::BlockDevice { .. } | Node::Fifo | Node::Socket => {
-                target.writer.special(&path, &entry.node, &meta, mtime)?;
+                target.writer.special(&path, node, &meta, mtime)?;
             }
             Node::Dir { .. } | Node::Whiteout => {}
         }

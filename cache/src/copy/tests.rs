@@ -333,7 +333,7 @@ fn what_was_copied_ahead_is_taken_if_it_has_not_changed() {
     let op = copy("/large", "/new");
     let selection = || {
         let selection = select(&tree.copying_ahead(&bench.layers.store, &|_| true), &op).unwrap();
-        let ahead = selection.entries().next().unwrap().ahead.clone().unwrap();
+        let ahead = selection.entries().next().unwrap().found.ahead.clone().unwrap();
         (selection, ahead)
     };
     let write = |selected: &Selection| {

@@ -2,17 +2,13 @@
 //!
 //! Everything is framed, and leads into one hash in the order of the entries.
 
-use std::ops::Range;
-
 use kiln_ir::{CopyOp, Digest, ModeSpec};
 
-use super::Selected;
+use super::Found;
 use super::walk::Body;
 use crate::tree::{Meta, Node};
 
 const DOMAIN: &[u8] = b"kiln selection 2";
-/// What an entry needs besides its name and what it holds.
-const ENTRY_BYTES: usize = 96;
 /// Hashed at once: enough for the processor to do several pieces side by side.
 const HASHED_BYTES: usize = 128 * 1024;
 
@@ -37,11 +33,11 @@ pub(super) fn of(roots: &[(Vec<u8>, Body)], reads: Reads) -> Digest {
     out.number(u64::from(reads.owner) | u64::from(reads.mode) << 1);
     for (name, body) in roots {
         match body {
-            Body::Directory(ordered) => {
+            Body::Directory(entries) => {
                 out.number(0);
-                out.number(ordered.entries.len() as u64);
-                for framed in ordered.framed() {
-                    out.0.extend_from_slice(framed);
+                out.number(entries.len() as u64);
+                for (list, name, found) in entries.in_lists() {
+                    out.entry((list.dest(), name), &found, reads);
                     if out.0.len() >= HASHED_BYTES {
                         hash.update(&out.0);
                         out.0.clear();
@@ -52,39 +48,12 @@ pub(super) fn of(roots: &[(Vec<u8>, Body)], reads: Reads) -> Digest {
             Body::Single(entry) => {
                 out.number(1);
                 out.bytes(name);
-                out.entry(entry, reads);
+                out.entry((b"", b""), &entry.found, reads);
             }
         }
     }
     hash.update(&out.0);
     Digest::from_bytes(*hash.finalize().as_bytes())
-}
-
-/// The frames of a list of entries.
-#[derive(Default)]
-pub(super) struct Framed {
-    frames: Frame,
-    /// Where each entry's frame ends.
-    ends: Vec<usize>,
-}
-
-impl Framed {
-    pub(super) fn of(entries: &[Selected], reads: Reads) -> Self {
-        let names: usize = entries.iter().map(|entry| entry.dest().len()).sum();
-        let mut frames = Frame(Vec::with_capacity(ENTRY_BYTES * entries.len() + names));
-        let mut ends = Vec::with_capacity(entries.len());
-        for entry in entries {
-            frames.entry(entry, reads);
-            ends.push(frames.0.len());
-        }
-        Self { frames, ends }
-    }
-
-    /// The frames of neighbours.
-    pub(super) fn of_entries(&self, entries: &Range<usize>) -> &[u8] {
-        let end = |count: usize| count.checked_sub(1).map_or(0, |last| self.ends[last]);
-        &self.frames.0[end(entries.start)..end(entries.end)]
-    }
 }
 
 /// Bytes to be hashed together, which is much faster than in the small pieces they come in.
@@ -101,9 +70,14 @@ impl Frame {
         self.0.extend_from_slice(bytes);
     }
 
-    fn entry(&mut self, entry: &Selected, reads: Reads) {
-        let Selected { path: _, root_bytes: _, node, meta, mtime: _, settled: _, ahead: _ } = entry;
-        self.bytes(entry.dest());
+    /// What stands below the destination in a directory under a name, both of which may be empty.
+    fn entry(&mut self, (dir, name): (&[u8], &[u8]), found: &Found, reads: Reads) {
+        let Found { node, meta, mtime: _, link: _, settled: _, ahead: _ } = found;
+        let slash: &[u8] = if dir.is_empty() { b"" } else { b"/" };
+        self.number((dir.len() + slash.len() + name.len()) as u64);
+        for part in [dir, slash, name] {
+            self.0.extend_from_slice(part);
+        }
         self.node(node);
         let is_link = matches!(node, Node::Symlink { .. } | Node::Hardlink { .. });
         self.meta(meta, Reads { mode: reads.mode && !is_link, ..reads });

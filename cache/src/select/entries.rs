@@ -1,19 +1,29 @@
 //! The entries of a copied directory: in one list for each directory, as they were walked, and the order in which
 //! they are copied. Nothing is moved from the list it was made in.
 
-use std::collections::{BTreeSet, HashMap};
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::ops::Range;
 
-use super::digest::{Framed, Reads};
 use super::walk::Walked;
-use super::{LinkId, Selected};
-use crate::tree::Node;
+use super::{Found, LinkId, Listed, Selected};
+use crate::tree::{Node, paths};
 
 /// What is in a copied directory: parents first, siblings in byte order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entries {
-    lists: Vec<Vec<Selected>>,
+    lists: Vec<List>,
     runs: Vec<Run>,
+}
+
+/// What is taken of one directory, and directories that may be.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct List {
+    /// The directory's path in the source tree.
+    pub(super) dir: Vec<u8>,
+    /// How many bytes of a child's path lead to the destination.
+    root_bytes: usize,
+    pub(super) children: Listed,
 }
 
 /// Neighbours in the order that are neighbours in a list.
@@ -25,8 +35,27 @@ struct Run {
 
 impl Entries {
     /// Every entry, in order.
-    pub fn iter(&self) -> impl Iterator<Item = &Selected> {
-        self.runs.iter().flat_map(|run| &self.lists[run.list][run.entries.clone()])
+    pub fn iter(&self) -> impl Iterator<Item = Selected<'_>> {
+        self.in_lists().map(|(list, name, found)| {
+            Selected::new(paths::join(&list.dir, name), list.root_bytes, found)
+        })
+    }
+
+    /// Every entry, in order: its list, its name there, and what it is.
+    pub(super) fn in_lists(&self) -> impl Iterator<Item = (&List, &[u8], Cow<'_, Found>)> {
+        self.runs.iter().flat_map(|run| {
+            let list = &self.lists[run.list];
+            list.children.range(run.entries.clone()).map(move |(name, found)| (list, name, found))
+        })
+    }
+
+    /// Puts walked directories in order, the first one's content first, without those that nothing came of, and
+    /// joins the names of one file.
+    pub(super) fn of(mut walked: Vec<Walked>) -> Self {
+        judge(&mut walked);
+        let runs = runs(&walked);
+        join_links(&mut walked, &runs);
+        Self { lists: walked.into_iter().map(|walked| walked.list).collect(), runs }
     }
 
     /// How many there are.
@@ -42,29 +71,18 @@ impl Entries {
     }
 }
 
-/// The entries of a directory with what their digest is of.
-pub(super) struct Ordered {
-    pub(super) entries: Entries,
-    /// Of each list.
-    framed: Vec<Framed>,
-}
-
-impl Ordered {
-    /// Puts walked directories in order, the first one's content first, without those that nothing came of, and
-    /// joins the names of one file.
-    pub(super) fn of(mut walked: Vec<Walked>, reads: Reads) -> Self {
-        judge(&mut walked);
-        let runs = runs(&walked);
-        for list in join_links(&mut walked, &runs) {
-            walked[list].framed = Framed::of(&walked[list].entries, reads);
-        }
-        let (lists, framed) = walked.into_iter().map(|list| (list.entries, list.framed)).unzip();
-        Self { entries: Entries { lists, runs }, framed }
+impl List {
+    pub(super) fn new(dir: Vec<u8>, root_bytes: usize, children: Listed) -> Self {
+        Self { dir, root_bytes, children }
     }
 
-    /// What the digest is of, in pieces.
-    pub(super) fn framed(&self) -> impl Iterator<Item = &[u8]> {
-        self.entries.runs.iter().map(|run| self.framed[run.list].of_entries(&run.entries))
+    /// The directory's path below the destination; empty for the copied one.
+    pub(super) fn dest(&self) -> &[u8] {
+        self.dir.get(self.root_bytes..).unwrap_or_default()
+    }
+
+    fn path(&self, index: usize) -> Vec<u8> {
+        paths::join(&self.dir, self.children.name(index))
     }
 }
 
@@ -88,7 +106,8 @@ fn runs(walked: &[Walked]) -> Vec<Run> {
     open.extend((!walked.is_empty()).then_some((0, 0, 0)));
     while let Some((list, start, passed)) = open.pop() {
         let subdir = walked[list].subdirs.get(passed);
-        let end = subdir.map_or(walked[list].entries.len(), |dir| dir.at + usize::from(dir.taken));
+        let end =
+            subdir.map_or(walked[list].list.children.len(), |dir| dir.at + usize::from(dir.taken));
         if start < end {
             runs.push(Run { list, entries: start..end });
         }
@@ -100,20 +119,19 @@ fn runs(walked: &[Walked]) -> Vec<Run> {
     runs
 }
 
-/// Makes each further name of a file a link to the first one; the lists that this changed.
-fn join_links(walked: &mut [Walked], runs: &[Run]) -> BTreeSet<usize> {
+/// Makes each further name of a file a link to the first one.
+fn join_links(walked: &mut [Walked], runs: &[Run]) {
     let links: Vec<Vec<(usize, Box<LinkId>)>> =
         walked.iter_mut().map(|list| std::mem::take(&mut list.links)).collect();
     let mut first: HashMap<&LinkId, (usize, usize)> = HashMap::new();
-    let mut changed = BTreeSet::new();
     for Run { list, entries } in runs {
         let before = |end: usize| links[*list].partition_point(|(at, _)| *at < end);
         for (at, link) in &links[*list][before(entries.start)..before(entries.end)] {
             match first.get(link.as_ref()) {
                 Some(&(other, place)) => {
-                    let to = walked[other].entries[place].dest().to_vec();
-                    walked[*list].entries[*at].node = Node::Hardlink { to };
-                    changed.insert(*list);
+                    let List { root_bytes, .. } = walked[other].list;
+                    let to = walked[other].list.path(place).split_off(root_bytes);
+                    walked[*list].list.children.set_node(*at, Node::Hardlink { to });
                 }
                 None => {
                     first.insert(link, (*list, *at));
@@ -121,5 +139,4 @@ fn join_links(walked: &mut [Walked], runs: &[Run]) -> BTreeSet<usize> {
             }
         }
     }
-    changed
 }

@@ -140,11 +140,11 @@ impl<T: SourceTree> Visible<'_, T> {
 
     /// Calls `each` for every visible name in `dir`; nothing else of them is touched.
     fn names(&self, dir: &[u8], mut each: impl FnMut(&[u8], Kind)) -> Result<(), SelectError> {
-        self.tree.list::<()>(dir, &mut |name, kind| {
+        self.tree.list(dir, &mut |name, kind| {
             if !self.is_hidden(&paths::join(dir, name), kind) {
                 each(name, kind);
             }
-            None
+            false
         })?;
         Ok(())
     }

@@ -14,25 +14,26 @@
 mod digest;
 mod entries;
 mod error;
+mod listed;
 mod matches;
 mod resolve;
 mod source;
 mod walk;
 mod wildcard;
 
-use std::sync::Arc;
+use std::borrow::Cow;
 
 use kiln_ir::{CopyOp, Digest, PatternSet};
 
 pub use entries::Entries;
 pub use error::SelectError;
 pub(crate) use error::{nearest_names, shown};
+pub(crate) use listed::Child;
+pub use listed::Listed;
 pub(crate) use resolve::{End, resolve};
 pub use source::{Found, Kind, LinkId, Peek, SourceTree};
 
-use crate::layer::AheadCopy;
-use crate::stat::StatKey;
-use crate::tree::{Meta, Mtime, Node};
+use crate::tree::Node;
 use digest::Reads;
 use matches::Match;
 use walk::{Body, Walk};
@@ -59,28 +60,32 @@ pub enum RootContent {
     /// A directory: what is in it. The directory itself is not copied.
     Directory(Entries),
     /// Anything else; its [`Selected::dest`] is empty.
-    Single(Selected),
+    Single(Single),
+}
+
+/// Something by itself that is no directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Single {
+    path: Vec<u8>,
+    found: Found,
 }
 
 /// One thing to be copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Selected {
-    path: Vec<u8>,
+pub struct Selected<'a> {
+    path: Cow<'a, [u8]>,
     /// How many bytes of the path lead to the destination.
     root_bytes: usize,
-    /// What it is. A [`Node::Hardlink`] refers to the `dest` of an earlier entry of the same root.
-    pub node: Node,
-    /// As in the source tree: the op's owner and mode are not applied yet.
-    pub meta: Meta,
-    /// When its content last changed.
-    pub mtime: Mtime,
-    /// As [`Found::settled`].
-    pub settled: Option<Box<StatKey>>,
-    /// As [`Found::ahead`].
-    pub ahead: Option<Arc<AheadCopy>>,
+    /// What it is, as in the source tree: the op's owner and mode are not applied yet. A [`Node::Hardlink`] refers to
+    /// the `dest` of an earlier entry of the same root.
+    pub found: Cow<'a, Found>,
 }
 
-impl Selected {
+impl<'a> Selected<'a> {
+    fn new(path: impl Into<Cow<'a, [u8]>>, root_bytes: usize, found: Cow<'a, Found>) -> Self {
+        Self { path: path.into(), root_bytes, found }
+    }
+
     /// Its path in the source tree, without symbolic links on the way.
     #[must_use]
     pub fn source(&self) -> &[u8] {
@@ -91,6 +96,14 @@ impl Selected {
     #[must_use]
     pub fn dest(&self) -> &[u8] {
         self.path.get(self.root_bytes..).unwrap_or_default()
+    }
+}
+
+impl Single {
+    /// What is copied.
+    #[must_use]
+    pub fn entry(&self) -> Selected<'_> {
+        Selected::new(self.path.as_slice(), self.path.len(), Cow::Borrowed(&self.found))
     }
 }
 
@@ -108,7 +121,7 @@ impl Selection {
     }
 
     /// Everything selected, in order.
-    pub fn entries(&self) -> impl Iterator<Item = &Selected> {
+    pub fn entries(&self) -> impl Iterator<Item = Selected<'_>> {
         self.roots.iter().flat_map(Root::entries)
     }
 }
@@ -116,28 +129,26 @@ impl Selection {
 impl Root {
     fn new(name: Vec<u8>, body: Body) -> Self {
         let content = match body {
-            Body::Directory(ordered) => RootContent::Directory(ordered.entries),
-            Body::Single(entry) => RootContent::Single(entry),
+            Body::Directory(entries) => RootContent::Directory(entries),
+            Body::Single(single) => RootContent::Single(single),
         };
         Self { name, content }
     }
 
     /// What is copied, parents first.
-    pub fn entries(&self) -> impl Iterator<Item = &Selected> {
+    pub fn entries(&self) -> impl Iterator<Item = Selected<'_>> {
         let (below, itself) = match &self.content {
             RootContent::Directory(entries) => (Some(entries), None),
-            RootContent::Single(entry) => (None, Some(entry)),
+            RootContent::Single(single) => (None, Some(single.entry())),
         };
         below.into_iter().flat_map(Entries::iter).chain(itself)
     }
 
     /// The file, when the match is one: the only thing that may be an archive to unpack.
     #[must_use]
-    pub fn file(&self) -> Option<&Selected> {
-        match &self.content {
-            RootContent::Single(entry) if matches!(entry.node, Node::File { .. }) => Some(entry),
-            RootContent::Single(_) | RootContent::Directory(_) => None,
-        }
+    pub fn file(&self) -> Option<Selected<'_>> {
+        let RootContent::Single(single) = &self.content else { return None };
+        Some(single.entry()).filter(|entry| matches!(entry.found.node, Node::File { .. }))
     }
 }
 
@@ -151,8 +162,7 @@ pub fn select<T: SourceTree>(tree: &T, copy: &CopyOp) -> Result<Selection, Selec
     let exclude = PatternSet::parse(copy.exclude.iter().map(String::as_str))?;
     let include = PatternSet::parse(copy.include.iter().map(String::as_str))?;
     let found = matches::find(tree, copy, &ignore)?;
-    let reads = Reads::of(copy);
-    let walk = Walk { tree, ignore: &ignore, include: &include, exclude: &exclude, reads };
+    let walk = Walk { tree, ignore: &ignore, include: &include, exclude: &exclude };
     let mut roots = Vec::with_capacity(found.len());
     let mut ignored = Vec::new();
     for found in found {
@@ -163,7 +173,7 @@ pub fn select<T: SourceTree>(tree: &T, copy: &CopyOp) -> Result<Selection, Selec
         }
     }
     refuse_ignored(copy, roots.is_empty(), &ignored)?;
-    let digest = digest::of(&roots, reads);
+    let digest = digest::of(&roots, Reads::of(copy));
     let roots: Vec<Root> = roots.into_iter().map(|(name, body)| Root::new(name, body)).collect();
     let selected_any = roots.iter().any(|root| root.entries().next().is_some());
     if copy.required && !include.is_empty() && !selected_any {
@@ -188,5 +198,7 @@ fn refuse_ignored(
 
 #[cfg(test)]
 pub(crate) mod fixture;
+#[cfg(test)]
+mod remembered;
 #[cfg(test)]
 mod tests;

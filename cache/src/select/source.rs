@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use kiln_ir::Digest;
 
-use super::SelectError;
+use super::{Listed, SelectError};
 use crate::layer::AheadCopy;
 use crate::stat::StatKey;
 use crate::tree::{Entry, Meta, Mtime, Node};
@@ -28,17 +28,17 @@ pub trait SourceTree: Sync {
     /// When it cannot be read.
     fn entry(&self, path: &[u8]) -> Result<Option<Found>, SelectError>;
 
-    /// The children of the directory `dir` that `want` asks for, each with what that gave, in byte order of
-    /// their names. `want` is called for every child, in that order; those for which it gives nothing are
-    /// not touched. A child that vanishes meanwhile is left out.
+    /// The children of the directory `dir` that `want` asks for, in byte order of their names. `want` is called
+    /// for every child, in that order; those that it does not ask for are not touched. A child that vanishes
+    /// meanwhile is left out.
     ///
     /// # Errors
     /// When `dir` or a wanted child cannot be read.
-    fn list<T: Send>(
+    fn list(
         &self,
         dir: &[u8],
-        want: &mut dyn FnMut(&[u8], Kind) -> Option<T>,
-    ) -> Result<Vec<(T, Found)>, SelectError>;
+        want: &mut dyn FnMut(&[u8], Kind) -> bool,
+    ) -> Result<Listed, SelectError>;
 
     /// Opens the regular file at `path` for reading.
     ///
@@ -130,15 +130,18 @@ impl SourceTree for View {
         Ok(self.lookup(path).map(|found| from_view(&found)))
     }
 
-    fn list<T: Send>(
+    fn list(
         &self,
         dir: &[u8],
-        want: &mut dyn FnMut(&[u8], Kind) -> Option<T>,
-    ) -> Result<Vec<(T, Found)>, SelectError> {
-        let children = self.children(dir).into_iter();
-        let wanted = children
-            .filter_map(|found| Some((want(found.entry.name(), kind(found.entry))?, found)));
-        Ok(wanted.map(|(asked, found)| (asked, from_view(&found))).collect())
+        want: &mut dyn FnMut(&[u8], Kind) -> bool,
+    ) -> Result<Listed, SelectError> {
+        let mut listed = Listed::default();
+        for found in self.children(dir) {
+            if want(found.entry.name(), kind(found.entry)) {
+                listed.push(found.entry.name(), from_view(&found));
+            }
+        }
+        Ok(listed)
     }
 
     fn open(&self, path: &[u8]) -> Result<File, SelectError> {

@@ -114,7 +114,7 @@ fn links_are_followed_in_sources_only() {
     assert!(matches!(round, Err(SelectError::TooManyLinks { .. })));
     let all = select(&files.tree(), &copy("/", "/")).unwrap();
     let host = all.entries().find(|entry| entry.dest() == b"host").unwrap();
-    assert_eq!(host.node, Node::Symlink { target: b"/etc/passwd".to_vec() });
+    assert_eq!(host.found.node, Node::Symlink { target: b"/etc/passwd".to_vec() });
 }
 
 #[test]
@@ -234,15 +234,15 @@ impl<S: SourceTree> SourceTree for Watched<'_, S> {
         self.tree.entry(path)
     }
 
-    fn list<T: Send>(
+    fn list(
         &self,
         dir: &[u8],
-        want: &mut dyn FnMut(&[u8], Kind) -> Option<T>,
-    ) -> Result<Vec<(T, Found)>, SelectError> {
+        want: &mut dyn FnMut(&[u8], Kind) -> bool,
+    ) -> Result<Listed, SelectError> {
         self.note("list", dir);
         self.tree.list(dir, &mut |name, kind| {
             let wanted = want(name, kind);
-            if wanted.is_some() {
+            if wanted {
                 self.note("read", name);
             }
             wanted
@@ -320,20 +320,22 @@ fn names_of_one_file_stay_one_file() {
     }
     fs::hard_link(files.path("out"), files.path("dir/z")).unwrap();
     let selection = select(&files.tree(), &copy("/dir", "/")).unwrap();
-    let nodes: Vec<&Node> = selection.entries().map(|entry| &entry.node).collect();
+    let nodes: Vec<Node> = selection.entries().map(|entry| entry.found.node.clone()).collect();
     assert!(matches!(nodes[0], Node::File { .. }));
     for node in &nodes[1..3] {
-        assert_eq!(**node, Node::Hardlink { to: b"a".to_vec() });
+        assert_eq!(*node, Node::Hardlink { to: b"a".to_vec() });
     }
     assert!(matches!(nodes[3], Node::File { .. }), "its other name is not selected");
 }
 
 /// The digest of the same entries in a single list.
-fn digest_of_one_list(entries: impl Iterator<Item = Selected>, reads: Reads) -> Digest {
-    let entries: Vec<Selected> = entries.collect();
-    let framed = digest::Framed::of(&entries, reads);
-    let list = walk::Walked { entries, framed, ..Default::default() };
-    let body = Body::Directory(entries::Ordered::of(vec![list], reads));
+fn digest_of_one_list(selection: &Selection, reads: Reads) -> Digest {
+    let mut listed = Listed::default();
+    for entry in selection.entries() {
+        listed.push(entry.dest(), entry.found.clone().into_owned());
+    }
+    let list = entries::List::new(Vec::new(), 0, listed);
+    let body = Body::Directory(Entries::of(vec![walk::Walked { list, ..Default::default() }]));
     digest::of(&[(Vec::new(), body)], reads)
 }
 
@@ -346,15 +348,17 @@ fn directories_are_in_order_and_hashed_as_if_they_were_one_list() {
     fs::hard_link(files.path("b/x"), files.path("g/i")).unwrap();
     let copy = ignoring("/", &["**", "!0", "!a", "!b/x", "!b/y/z", "!**/zz", "!c", "!g/*"]);
     let selection = select(&files.tree(), &copy).unwrap();
-    let order: Vec<_> =
-        selection.entries().map(|entry| String::from_utf8_lossy(entry.dest())).collect();
+    let order: Vec<_> = selection
+        .entries()
+        .map(|entry| String::from_utf8_lossy(entry.dest()).into_owned())
+        .collect();
     assert_eq!(order, ["0", "a", "b", "b/x", "b/y", "b/y/z", "b/zz", "c", "g", "g/h", "g/i"]);
     let links: Vec<_> = selection
         .entries()
-        .map(|entry| matches!(&entry.node, Node::Hardlink { to } if to == b"0" || to == b"b/x"))
+        .map(|entry| matches!(&entry.found.node, Node::Hardlink { to } if to == b"0" || to == b"b/x"))
         .collect();
     assert_eq!(links, [false, false, false, false, false, true, false, false, false, false, true]);
-    let alone = digest_of_one_list(selection.entries().cloned(), Reads::of(&copy));
+    let alone = digest_of_one_list(&selection, Reads::of(&copy));
     assert_eq!(selection.digest(), alone);
 }
 
@@ -375,7 +379,10 @@ fn a_stage_gives_what_a_context_does() {
     assert_eq!(names(&view, &copy("/link", "/")).unwrap(), list);
     assert!(matches!(names(&view, &copy("/gone", "/")), Err(SelectError::Missing { .. })));
     let selection = select(&view, &copy("/dir", "/")).unwrap();
-    assert_eq!(selection.entries().nth(1).unwrap().node, Node::Hardlink { to: b"a".to_vec() });
+    assert_eq!(
+        selection.entries().nth(1).unwrap().found.node,
+        Node::Hardlink { to: b"a".to_vec() }
+    );
     let files = Files::new(&[]);
     files.write("dir/sub/x", "x");
     files.write("dir/a", "a");
@@ -574,11 +581,11 @@ impl SourceTree for Swapped<'_> {
         self.0.entry(path)
     }
 
-    fn list<T: Send>(
+    fn list(
         &self,
         dir: &[u8],
-        want: &mut dyn FnMut(&[u8], Kind) -> Option<T>,
-    ) -> Result<Vec<(T, Found)>, SelectError> {
+        want: &mut dyn FnMut(&[u8], Kind) -> bool,
+    ) -> Result<Listed, SelectError> {
         self.0.list(dir, &mut |name, kind| {
             want(name, if kind == Kind::Dir { Kind::Other } else { Kind::Dir })
         })

@@ -6,11 +6,10 @@
 use kiln_ir::{PatternSet, Verdict};
 use rayon::prelude::*;
 
-use super::digest::{Framed, Reads};
-use super::entries::Ordered;
+use super::entries::{Entries, List};
 use super::matches::Match;
-use super::{Found, Kind, LinkId, SelectError, Selected, SourceTree};
-use crate::tree::{Node, paths};
+use super::{Kind, LinkId, SelectError, Single, SourceTree};
+use crate::tree::paths;
 
 /// What is walked, and what is left out of it.
 pub(super) struct Walk<'a, T> {
@@ -21,8 +20,6 @@ pub(super) struct Walk<'a, T> {
     pub(super) include: &'a PatternSet,
     /// Of paths below the copied directory.
     pub(super) exclude: &'a PatternSet,
-    /// What of the metadata goes into the digest.
-    pub(super) reads: Reads,
 }
 
 /// A path with what the patterns say of it.
@@ -38,21 +35,11 @@ struct Place {
     exclude: Verdict,
 }
 
-/// A child of a walked directory that is looked at.
-struct Wanted {
-    path: Vec<u8>,
-    /// Whether it is selected for its own sake.
-    taken: bool,
-    /// For a directory: what to walk it with.
-    place: Option<Box<Place>>,
-}
-
-/// What a walked directory gave, framed for the digest by the thread that walked it.
+/// What a walked directory gave.
 #[derive(Default)]
 pub(super) struct Walked {
-    /// What is taken, and directories that may be, in byte order.
-    pub(super) entries: Vec<Selected>,
-    pub(super) framed: Framed,
+    /// What is taken, and directories that may be.
+    pub(super) list: List,
     pub(super) subdirs: Vec<Subdir>,
     /// Of the files that may have further names: which they are in the list.
     pub(super) links: Vec<(usize, Box<LinkId>)>,
@@ -72,8 +59,8 @@ pub(super) struct Subdir {
 
 /// What a match gave.
 pub(super) enum Body {
-    Directory(Ordered),
-    Single(Selected),
+    Directory(Entries),
+    Single(Single),
 }
 
 impl Place {
@@ -87,25 +74,38 @@ impl Place {
     }
 }
 
-impl Walked {
-    pub(super) fn is_any_taken(&self) -> bool {
-        // All but directories are there because they are taken.
-        self.entries.len() > self.subdirs.len() || self.subdirs.iter().any(|dir| dir.taken)
-    }
-
-    fn push(&mut self, wanted: Wanted, found: Found, root_bytes: usize) {
-        let at = self.entries.len();
-        let Wanted { path, taken, place } = wanted;
-        self.subdirs.extend(place.map(|place| Subdir { at, taken, walked_as: 0, place: *place }));
-        let (selected, link) = selected(path, found, root_bytes);
-        self.links.extend(link.map(|link| (at, link)));
-        self.entries.push(selected);
+impl Subdir {
+    fn name(&self) -> &[u8] {
+        paths::split(&self.place.path).1
     }
 }
 
-fn selected(path: Vec<u8>, found: Found, root_bytes: usize) -> (Selected, Option<Box<LinkId>>) {
-    let Found { node, meta, mtime, link, settled, ahead } = found;
-    (Selected { path, root_bytes, node, meta, mtime, settled, ahead }, link)
+impl Walked {
+    pub(super) fn is_any_taken(&self) -> bool {
+        // All but directories are there because they are taken.
+        self.list.children.len() > self.subdirs.len() || self.subdirs.iter().any(|dir| dir.taken)
+    }
+
+    /// Finds out which children the directories are that were asked for, in their order, and which files may have
+    /// further names.
+    fn join(&mut self, asked: Vec<Subdir>) -> Result<(), SelectError> {
+        let mut asked = asked.into_iter().peekable();
+        let mut at = 0;
+        for (name, child) in self.list.children.iter_mut() {
+            // What comes before has vanished.
+            while asked.next_if(|dir| dir.name() < name).is_some() {}
+            let subdir = asked.next_if(|dir| dir.name() == name);
+            if child.is_dir() != subdir.is_some() {
+                let path = paths::join(&self.list.dir, name);
+                return Err(SelectError::Changed { path: super::shown(&path) });
+            }
+            self.subdirs.extend(subdir.map(|subdir| Subdir { at, ..subdir }));
+            self.links.extend(child.take_link().map(|link| (at, link)));
+            at += usize::from(!child.is_socket());
+        }
+        self.list.children.drop_sockets();
+        Ok(())
+    }
 }
 
 impl<T: SourceTree> Walk<'_, T> {
@@ -120,8 +120,8 @@ impl<T: SourceTree> Walk<'_, T> {
             return self.single(place, matched);
         }
         let left_out = place.is_left_out();
-        let ordered = self.directory(place)?;
-        Ok((!left_out || !ordered.entries.is_empty()).then_some(Body::Directory(ordered)))
+        let entries = self.directory(place)?;
+        Ok((!left_out || !entries.is_empty()).then_some(Body::Directory(entries)))
     }
 
     fn single(&self, place: Place, matched: &Match) -> Result<Option<Body>, SelectError> {
@@ -132,11 +132,11 @@ impl<T: SourceTree> Walk<'_, T> {
         }
         let gone = || SelectError::Changed { path: super::shown(&matched.path) };
         let found = self.tree.entry(&matched.path)?.ok_or_else(gone)?;
-        Ok(Some(Body::Single(selected(place.path, found, place.root_bytes).0)))
+        Ok(Some(Body::Single(Single { path: place.path, found })))
     }
 
-    fn directory(&self, root: Place) -> Result<Ordered, SelectError> {
-        let mut walked = vec![self.list(&root)?];
+    fn directory(&self, root: Place) -> Result<Entries, SelectError> {
+        let mut walked = vec![self.list(root)?];
         let mut level = 0..1;
         while !level.is_empty() {
             let mut below = Vec::new();
@@ -149,43 +149,39 @@ impl<T: SourceTree> Walk<'_, T> {
             level = walked.len()..next;
             if below.len() > 1 {
                 let lists: Result<Vec<Walked>, SelectError> =
-                    below.into_par_iter().map(|place| self.list(&place)).collect();
+                    below.into_par_iter().map(|place| self.list(place)).collect();
                 walked.append(&mut lists?);
             } else {
                 // No threads are woken, or started, for a chain of directories.
                 for place in below {
-                    walked.push(self.list(&place)?);
+                    walked.push(self.list(place)?);
                 }
             }
         }
-        Ok(Ordered::of(walked, self.reads))
+        Ok(Entries::of(walked))
     }
 
-    fn list(&self, dir: &Place) -> Result<Walked, SelectError> {
-        let found = self.tree.list(&dir.path, &mut |name, kind| {
-            let place = self.child(dir, name);
-            self.wants(&place, kind).then(|| self.wanted(place, kind))
+    fn list(&self, dir: Place) -> Result<Walked, SelectError> {
+        let mut subdirs = Vec::new();
+        let children = self.tree.list(&dir.path, &mut |name, kind| {
+            if kind != Kind::Dir && !self.has_patterns() {
+                return true;
+            }
+            let place = self.child(&dir, name);
+            let wants = self.wants(&place, kind);
+            if wants && kind == Kind::Dir {
+                subdirs.push(Subdir { at: 0, taken: self.takes(&place), walked_as: 0, place });
+            }
+            wants
         })?;
-        let mut walked = Walked { entries: Vec::with_capacity(found.len()), ..Walked::default() };
-        for (wanted, found) in found {
-            if matches!(found.node, Node::Dir { .. }) != wanted.place.is_some() {
-                return Err(SelectError::Changed { path: super::shown(&wanted.path) });
-            }
-            if found.node != Node::Socket {
-                walked.push(wanted, found, dir.root_bytes);
-            }
-        }
-        walked.framed = Framed::of(&walked.entries, self.reads);
+        let list = List::new(dir.path, dir.root_bytes, children);
+        let mut walked = Walked { list, ..Walked::default() };
+        walked.join(subdirs)?;
         Ok(walked)
     }
 
-    fn wanted(&self, place: Place, kind: Kind) -> Wanted {
-        let taken = self.takes(&place);
-        if kind == Kind::Dir {
-            Wanted { path: place.path.clone(), taken, place: Some(Box::new(place)) }
-        } else {
-            Wanted { path: place.path, taken, place: None }
-        }
+    fn has_patterns(&self) -> bool {
+        !(self.ignore.is_empty() && self.include.is_empty() && self.exclude.is_empty())
     }
 
     fn child(&self, dir: &Place, name: &[u8]) -> Place {

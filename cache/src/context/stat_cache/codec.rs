@@ -95,6 +95,12 @@ impl KnownFile<'_> {
     }
 }
 
+/// The mode in a remembered stat, which is at its end.
+pub(super) fn mode_of(key: &[u8; KEY_BYTES]) -> u32 {
+    let [.., a, b, c, d] = *key;
+    u32::from_le_bytes([a, b, c, d])
+}
+
 pub(super) fn encode(all: &BTreeMap<&[u8], Listing<'_>>) -> Vec<u8> {
     let mut out = FORMAT.to_vec();
     for (dir, entries) in all.iter().filter(|(_, entries)| !entries.is_empty()) {
@@ -102,7 +108,7 @@ pub(super) fn encode(all: &BTreeMap<&[u8], Listing<'_>>) -> Vec<u8> {
         put_framed(&mut out, |out| {
             for (name, (key, known)) in entries {
                 put_bytes(out, name);
-                put_key(out, key);
+                out.extend_from_slice(&key_bytes(key));
                 out.extend_from_slice(known.digest.as_bytes());
                 put_framed(out, |out| {
                     for (name, value) in &known.xattrs {
@@ -138,16 +144,25 @@ fn put_framed(out: &mut Vec<u8>, content: impl FnOnce(&mut Vec<u8>)) {
     out[before..before + 4].copy_from_slice(&bytes);
 }
 
-fn put_key(out: &mut Vec<u8>, key: &StatKey) {
+/// A stat as it is remembered: what is the same is so byte for byte.
+pub(super) fn key_bytes(key: &StatKey) -> [u8; KEY_BYTES] {
     let StatKey { device, inode, size_bytes, mtime, ctime, mode } = key;
+    let mut out = [0; KEY_BYTES];
+    let mut rest = out.as_mut_slice();
+    let mut put = |bytes: &[u8]| {
+        let (head, tail) = std::mem::take(&mut rest).split_at_mut(bytes.len());
+        head.copy_from_slice(bytes);
+        rest = tail;
+    };
     for value in [device, inode, size_bytes] {
-        out.extend_from_slice(&value.to_le_bytes());
+        put(&value.to_le_bytes());
     }
     for time in [mtime, ctime] {
-        out.extend_from_slice(&time.secs.to_le_bytes());
-        out.extend_from_slice(&time.nanos.to_le_bytes());
+        put(&time.secs.to_le_bytes());
+        put(&time.nanos.to_le_bytes());
     }
-    out.extend_from_slice(&mode.to_le_bytes());
+    put(&mode.to_le_bytes());
+    out
 }
 
 #[derive(Debug, Default)]
