@@ -6,6 +6,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use kiln_cache::{CacheKey, CacheMountSpec, ImageRow, LayerRef, Record, RecordStore, Store};
 use kiln_ir::{CacheSharing, Digest};
@@ -58,6 +59,12 @@ fn child() {
     }
 }
 
+/// Gives a wait up after a while: what is never let go fails a test, and does not hold it up for ever.
+fn patience() -> impl Fn() -> bool {
+    let begun = Instant::now();
+    move || begun.elapsed() > Duration::from_secs(60)
+}
+
 fn say(line: &str) {
     // With a line's end before it: the harness leaves its own line open.
     let mut out = std::io::stdout().lock();
@@ -82,7 +89,7 @@ fn write_for_ever(store: &Store) -> ! {
     let records = store.records();
     for number in 0.. {
         let name = format!("{}-{number}", std::process::id());
-        let lock = records.lock(&key(&name), &|| false).unwrap();
+        let lock = records.lock(&key(&name), &patience()).unwrap();
         std::fs::create_dir_all(store.staging_dir().join(&name).join("upper")).unwrap();
         records.put(&key(&name), &record(&name)).unwrap();
         drop(lock);
@@ -97,7 +104,7 @@ fn write_for_ever(store: &Store) -> ! {
         store.put_image(&format!("image{}", number % 10), &image).unwrap();
         drop(
             store
-                .acquire_cache_mount(&spec(CacheSharing::Locked), &mut |_| Ok(()), &|| false)
+                .acquire_cache_mount(&spec(CacheSharing::Locked), &mut |_| Ok(()), &patience())
                 .unwrap(),
         );
         if number % 5 == 0 {
@@ -109,9 +116,10 @@ fn write_for_ever(store: &Store) -> ! {
 }
 
 fn hold_for_ever(store: &Store) -> ! {
-    let _action = store.records().lock(&key("held"), &|| false).unwrap();
-    let _mount =
-        store.acquire_cache_mount(&spec(CacheSharing::Locked), &mut |_| Ok(()), &|| false).unwrap();
+    let _action = store.records().lock(&key("held"), &patience()).unwrap();
+    let _mount = store
+        .acquire_cache_mount(&spec(CacheSharing::Locked), &mut |_| Ok(()), &patience())
+        .unwrap();
     say("held");
     loop {
         std::thread::park();
@@ -122,7 +130,7 @@ fn run_each_once(store: &Store) {
     let records = store.records();
     for number in 0..50 {
         let key = key(&format!("once {number}"));
-        let _lock = records.lock(&key, &|| false).unwrap();
+        let _lock = records.lock(&key, &patience()).unwrap();
         if records.get(&key).unwrap().is_none() {
             records.put(&key, &record("once")).unwrap();
             say(&number.to_string());

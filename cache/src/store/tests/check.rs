@@ -39,7 +39,7 @@ fn filled(root: &Path) {
         store.put_image(text, &image).unwrap();
         let (id, sharing) = (text.to_owned(), CacheSharing::Shared);
         let spec = CacheMountSpec { id, sharing, uid: 0, gid: 0, mode: 0o755 };
-        drop(store.acquire_cache_mount(&spec, &mut |_| Ok(()), &|| false).unwrap());
+        drop(store.acquire_cache_mount(&spec, &mut |_| Ok(()), &patience()).unwrap());
     }
     store.close().unwrap();
 }

@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::{MemStore, RecordStore};
 
-const NEVER: &dyn Fn() -> bool = &|| false;
-
 fn check(store: &dyn RecordStore) {
     what_is_put_is_found(store);
     a_peek_finds_what_was_there_before(store);
@@ -41,12 +39,12 @@ fn a_peek_finds_what_was_there_before(store: &dyn RecordStore) {
 }
 
 fn a_held_action_is_held_alone(store: &dyn RecordStore) {
-    let first = store.lock(&key("x"), NEVER).unwrap();
-    let _other = store.lock(&key("y"), NEVER).unwrap();
+    let first = store.lock(&key("x"), &patience()).unwrap();
+    let _other = store.lock(&key("y"), &patience()).unwrap();
     let released = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| {
-            let _second = store.lock(&key("x"), NEVER).unwrap();
+            let _second = store.lock(&key("x"), &patience()).unwrap();
             assert!(released.load(Ordering::SeqCst), "two hold the same action");
         });
         // The waiter is on its way or waiting; either way it must not get through yet.
@@ -63,7 +61,7 @@ fn a_held_action_is_held_alone(store: &dyn RecordStore) {
 }
 
 fn a_wait_can_be_cancelled(store: &dyn RecordStore) {
-    let _held = store.lock(&key("x"), NEVER).unwrap();
+    let _held = store.lock(&key("x"), &patience()).unwrap();
     let start = Instant::now();
     let cancelled = || start.elapsed() > Duration::from_millis(5);
     let error = store.lock(&key("x"), &cancelled).unwrap_err();
@@ -79,7 +77,7 @@ fn each_action_runs_once(store: &dyn RecordStore) {
         for _ in 0..4 {
             scope.spawn(|| {
                 for (key, runs) in keys.iter().zip(&runs) {
-                    let _lock = store.lock(key, NEVER).unwrap();
+                    let _lock = store.lock(key, &patience()).unwrap();
                     if store.get(key).unwrap().is_none() {
                         runs.fetch_add(1, Ordering::SeqCst);
                         store.put(key, &record(&["r"])).unwrap();
@@ -111,7 +109,7 @@ fn two_handles_see_one_store() {
     let other = Store::open(store.root()).unwrap();
     store.records().put(&key("k"), &record(&["a"])).unwrap();
     assert_eq!(other.records().get(&key("k")).unwrap(), Some(record(&["a"])));
-    let _held = store.records().lock(&key("k"), NEVER).unwrap();
+    let _held = store.records().lock(&key("k"), &patience()).unwrap();
     assert!(other.records().lock(&key("k"), &|| true).is_err());
 }
 

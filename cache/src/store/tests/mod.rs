@@ -13,6 +13,8 @@ mod opening;
 mod remotes;
 mod restart;
 
+use std::time::{Duration, Instant};
+
 use kiln_ir::Digest;
 use tempfile::TempDir;
 
@@ -47,6 +49,12 @@ fn record(layers: &[&str]) -> Record {
         size_bytes: 10_000_000_000,
         name: "RUN echo 'ä' && make".to_owned(),
     }
+}
+
+/// Gives a wait up after a while: what is never let go fails a test, and does not hold it up for ever.
+fn patience() -> impl Fn() -> bool {
+    let begun = Instant::now();
+    move || begun.elapsed() > Duration::from_secs(60)
 }
 
 /// The names in a directory, sorted.

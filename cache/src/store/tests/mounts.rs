@@ -77,7 +77,7 @@ fn a_new_one_is_filled_before_it_is_seen() {
     let (_dir, store) = store();
     let spec = CacheMountSpec { mode: 0o1770, ..spec("c", CacheSharing::Shared) };
     let failed =
-        store.acquire_cache_mount(&spec, &mut |_| Err(std::io::Error::other("no")), &|| false);
+        store.acquire_cache_mount(&spec, &mut |_| Err(std::io::Error::other("no")), &patience());
     assert!(matches!(failed, Err(CacheError::Io { .. })), "{failed:?}");
     let mut seeds = 0;
     for _ in 0..2 {
@@ -85,7 +85,7 @@ fn a_new_one_is_filled_before_it_is_seen() {
             seeds += 1;
             std::fs::write(path.join("first"), "1")
         };
-        let guard = store.acquire_cache_mount(&spec, &mut seed, &|| false).unwrap();
+        let guard = store.acquire_cache_mount(&spec, &mut seed, &patience()).unwrap();
         assert_eq!(listing(guard.path()), ["first"]);
         let meta = guard.path().metadata().unwrap();
         assert_eq!(meta.permissions().mode() & 0o7777, 0o1770);
@@ -113,7 +113,7 @@ fn many_at_once_see_one_whole_directory() {
         for _ in 0..8 {
             scope.spawn(|| {
                 let mut seed = |path: &Path| std::fs::write(path.join("first"), "1");
-                let guard = store.acquire_cache_mount(&spec, &mut seed, &|| false).unwrap();
+                let guard = store.acquire_cache_mount(&spec, &mut seed, &patience()).unwrap();
                 assert_eq!(listing(guard.path()), ["first"]);
             });
         }

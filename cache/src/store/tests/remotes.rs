@@ -25,16 +25,16 @@ fn the_last_answer_counts() {
 #[test]
 fn a_repository_is_used_by_one_at_a_time() {
     let (_dir, store) = store();
-    let held = store.acquire_repository("https://h/r.git", &|| false).unwrap();
+    let held = store.acquire_repository("https://h/r.git", &patience()).unwrap();
     assert!(held.path().starts_with(store.root().join("git")));
-    let other = store.acquire_repository("https://h/other.git", &|| false).unwrap();
+    let other = store.acquire_repository("https://h/other.git", &patience()).unwrap();
     assert_ne!(held.path(), other.path());
     let cancelled = store.acquire_repository("https://h/r.git", &|| true);
     assert!(matches!(cancelled, Err(CacheError::Cancelled { .. })));
     let released = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
-            let again = store.acquire_repository("https://h/r.git", &|| false).unwrap();
+            let again = store.acquire_repository("https://h/r.git", &patience()).unwrap();
             assert!(released.load(Ordering::SeqCst), "two hold one repository");
             drop(again);
         });
