@@ -35,11 +35,12 @@ pub(super) fn register(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 fn digest(fields: &Context<'_>) -> i64 {
-    let mut hasher = blake3::Hasher::new();
+    // In one piece: most fields have some bytes only.
+    let mut row = Vec::with_capacity(512);
     let mut add = |sort: u8, bytes: &[u8]| {
-        hasher.update(&[sort]);
-        hasher.update(&(bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
+        row.push(sort);
+        row.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        row.extend_from_slice(bytes);
     };
     for at in 0..fields.len() {
         match fields.get_raw(at) {
@@ -51,6 +52,6 @@ fn digest(fields: &Context<'_>) -> i64 {
         }
     }
     let mut start = [0; 8];
-    start.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    start.copy_from_slice(&blake3::hash(&row).as_bytes()[..8]);
     i64::from_le_bytes(start)
 }
