@@ -11,7 +11,7 @@
 //! | `mounts/<name>/` | cache mounts; see [`mounts`] |
 //! | `staging/<lease>/` | what a process is making, and `uses`: what it uses; see [`lease`], [`claims`] |
 //! | `builds/<id>/` | what is kept of each build; see [`builds`] |
-//! | `contexts/` | what is remembered of build contexts' files, one file each |
+//! | `contexts/` | what is remembered of build contexts: of their files, and of their commits |
 //! | `locks/` | files that are locked, and hold nothing |
 //! | `ballast` | space for a collection on a full disk; see [`ballast`] |
 //! | `rebuild/` | there while the database is known to be damaged; see [`damage`], [`rebuild`] |
@@ -186,7 +186,7 @@ impl Store {
         self.root.join("builds")
     }
 
-    /// Where what is remembered of build contexts is, one file each; made when there is something.
+    /// Where what is remembered of build contexts is, a file or two for each; made when there is something.
     #[must_use]
     pub fn contexts_dir(&self) -> PathBuf {
         self.root.join("contexts")

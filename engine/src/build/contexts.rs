@@ -64,7 +64,10 @@ impl Engine {
         }
         let (main, ignore) = match &request.context {
             BuildContext::Directory(dir) => {
-                let dated = Dated::of_directory(dir, &request.parameters.build_args);
+                // One that cannot be found is refused below.
+                let real = fs::canonicalize(dir).unwrap_or_default();
+                let memo = self.stat_cache_path(&real).with_extension("head");
+                let dated = Dated::of_directory(dir, memo, &request.parameters.build_args);
                 let value = Value::Context(self.open_context(dir)?);
                 (Main { value, dockerfile: None, dated }, main_ignore(request, dir)?)
             }
@@ -140,7 +143,7 @@ fn named_context(name: &str, value: &str) -> Result<NamedContext, EngineError> {
     }
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(dir)?;
     let mut file = tempfile::NamedTempFile::new_in(dir)?;

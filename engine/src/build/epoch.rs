@@ -6,10 +6,8 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::{Arc, LazyLock};
-use std::thread;
 
+use super::head::Head;
 use crate::EngineError;
 
 /// The variable's name.
@@ -26,20 +24,18 @@ pub(super) enum Dated {
     No,
 }
 
-/// The commit time of the repository that a directory may be in. git is asked once at the most, so that all of a
-/// build has the same answer.
-#[derive(Debug)]
-pub(super) struct Head(Arc<Answer>);
-
-type Answer = LazyLock<Option<i64>, Box<dyn FnOnce() -> Option<i64> + Send>>;
-
 impl Dated {
     /// The time of the repository that `context` may be in. Unless the build is given another, git is asked at once,
     /// while the build goes on.
-    pub(super) fn of_directory(context: &Path, arguments: &BTreeMap<String, String>) -> Self {
-        let head = Head::of(context.to_owned());
-        if !arguments.contains_key(VARIABLE) && of_environment().is_none() && is_inside(context) {
-            head.ask_ahead();
+    /// `memo` is the file that remembers what git answers.
+    pub(super) fn of_directory(
+        context: &Path,
+        memo: PathBuf,
+        arguments: &BTreeMap<String, String>,
+    ) -> Self {
+        let head = Head::of(context.to_owned(), memo.clone());
+        if !arguments.contains_key(VARIABLE) && of_environment().is_none() {
+            head.ask_ahead(context, &memo);
         }
         Self::Head(head)
     }
@@ -50,25 +46,6 @@ impl Dated {
             Self::At(seconds) => Some(*seconds),
             Self::No => None,
         }
-    }
-}
-
-impl Head {
-    fn of(context: PathBuf) -> Self {
-        Self(Arc::new(LazyLock::new(Box::new(move || of_git_head(&context)))))
-    }
-
-    /// Has another thread ask. If there can be none, whoever needs the answer does.
-    fn ask_ahead(&self) {
-        let head = Arc::clone(&self.0);
-        let ask = move || {
-            LazyLock::force(&head);
-        };
-        drop(thread::Builder::new().name("kiln-git".to_owned()).spawn(ask));
-    }
-
-    fn seconds(&self) -> Option<i64> {
-        **self.0
     }
 }
 
@@ -95,48 +72,12 @@ fn of_environment() -> Option<String> {
     env::var(VARIABLE).ok().filter(|text| !text.is_empty())
 }
 
-/// Whether there may be a repository around `context`.
-fn is_inside(context: &Path) -> bool {
-    context.ancestors().any(|dir| dir.join(".git").exists())
-}
-
-/// The commit time of the repository that `context` is in.
-///
-/// A plumbing command with the repository's own hooks and monitors out of play: the context is not
-/// trusted. A repository of another account is refused by git itself.
-fn of_git_head(context: &Path) -> Option<i64> {
-    if !is_inside(context) {
-        return None;
-    }
-    let output = Command::new("git")
-        .args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"])
-        .args(["--no-optional-locks", "-C"])
-        .arg(context)
-        .args(["rev-list", "--max-count=1", "--no-commit-header", "--format=%ct", "HEAD"])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn arguments(epoch: &str) -> BTreeMap<String, String> {
         BTreeMap::from([(VARIABLE.to_owned(), epoch.to_owned())])
-    }
-
-    fn commit(dir: &Path, time: &str) {
-        let status = Command::new("git")
-            .arg("-C")
-            .arg(dir)
-            .args(["-c", "user.name=a", "-c", "user.email=a@example.org"])
-            .args(["commit", "-q", "--allow-empty", "-m", "one"])
-            .env("GIT_COMMITTER_DATE", time)
-            .status();
-        assert!(status.unwrap().success());
     }
 
     #[test]
@@ -151,31 +92,5 @@ mod tests {
             assert_eq!(determine(None, &arguments(text), &Dated::At(7)).unwrap(), Some(7));
             assert_eq!(determine(None, &arguments(text), &Dated::No).unwrap(), None);
         }
-    }
-
-    #[test]
-    fn a_commit_gives_its_time() {
-        let dir = tempfile::tempdir().unwrap();
-        let head = || Head::of(dir.path().to_owned());
-        assert_eq!(head().seconds(), None);
-        let status = Command::new("git").args(["init", "-q"]).arg(dir.path()).status();
-        assert!(status.unwrap().success());
-        assert_eq!(head().seconds(), None, "no commit yet");
-        commit(dir.path(), "1700000000 +0000");
-        assert_eq!(head().seconds(), Some(1_700_000_000));
-    }
-
-    #[test]
-    fn git_is_asked_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let status = Command::new("git").args(["init", "-q"]).arg(dir.path()).status();
-        assert!(status.unwrap().success());
-        commit(dir.path(), "1700000000 +0000");
-        let (head, other) = (Head::of(dir.path().to_owned()), Head::of(dir.path().to_owned()));
-        head.ask_ahead();
-        assert_eq!(head.seconds(), Some(1_700_000_000));
-        commit(dir.path(), "1800000000 +0000");
-        assert_eq!(head.seconds(), Some(1_700_000_000));
-        assert_eq!(other.seconds(), Some(1_800_000_000));
     }
 }

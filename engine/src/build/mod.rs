@@ -9,6 +9,7 @@ mod expected;
 mod explained;
 mod fetched;
 mod graph;
+mod head;
 mod joined;
 mod missing;
 mod outputs;
