@@ -180,10 +180,8 @@ fn any_byte_may_be_another_and_any_length_be_left() {
 #[test]
 fn what_the_history_takes_is_shown_and_goes_over_its_limits_alone() {
     let Some((bed, files)) = built() else { return };
-    let history = |bed: &Bed| {
-        let kinds = lines(bed, &["system", "df"]);
-        kinds.into_iter().find(|kind| kind["Type"] == "History").unwrap()
-    };
+    let is_history = |kind: &Value| kind["Type"] == "History";
+    let history = |bed: &Bed| lines(bed, &["system", "df"]).into_iter().find(is_history).unwrap();
     let shown = history(&bed);
     let size = shown["Size"].as_u64().unwrap();
     let written: u64 = files.iter().map(|file| fs::metadata(file).unwrap().len()).sum();
@@ -198,7 +196,8 @@ fn what_the_history_takes_is_shown_and_goes_over_its_limits_alone() {
     bed.write("kiln.toml", "[history]\nmax-entries = 1\n");
     let output = bed.kiln(&["--config", "kiln.toml", "system", "df", "--format", "json"]).output();
     let text = String::from_utf8(output.unwrap().stdout).unwrap();
-    let shown: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    let mut kinds = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let shown = kinds.find(is_history).unwrap();
     let (all, over) = (shown["Size"].as_u64().unwrap(), shown["Reclaimable"].as_u64().unwrap());
     assert!(over > 0 && over < all, "{shown}");
     prune(&["--config", "kiln.toml"]);
