@@ -283,3 +283,22 @@ fn set_pair(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kiln_ir::{GraphBuilder, Op, SourceOp, VertexMeta};
+
+    use super::*;
+
+    #[test]
+    fn a_stage_that_begins_with_nothing_is_of_its_own_platform() {
+        let platform = |text: &str| text.parse::<Platform>().unwrap();
+        let meta = VertexMeta::default();
+        let root = GraphBuilder::new().add(Op::Source(SourceOp::Scratch), Vec::new(), meta);
+        let blank = Blank::new(root, &platform("linux/amd64"));
+        for (text, architecture) in [("linux/arm64", "arm64"), ("linux/amd64", "amd64")] {
+            let stage = blank.stage(root, &platform(text));
+            assert_eq!(stage.config.architecture, architecture);
+        }
+    }
+}
