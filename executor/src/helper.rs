@@ -9,9 +9,8 @@
 //! [`Step`]s that lead to the command, behind their length. Reports come back by the same socket. After the report of a
 //! command that failed the first process waits for the steps to another command in the same sandbox. With that of one that
 //! changed nothing in the root filesystem goes a descriptor of it, and the caller may send that with the steps to a command in
-//! another sandbox. When the caller shuts
-//! the socket down, or dies, the first process kills the sandbox and ends. When the request socket ends, so does the
-//! helper, after all of its sandboxes.
+//! another sandbox. When the caller shuts the socket down, or dies, the first process kills the sandbox and ends. When the
+//! request socket ends, so does the helper, after all of its sandboxes.
 
 use std::io::{self, IoSliceMut, Read as _, Write as _};
 use std::mem::MaybeUninit;

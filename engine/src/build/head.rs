@@ -240,27 +240,23 @@ mod tests {
         }
 
         fn git(&self, arguments: &[&str]) {
-            let mut git = Command::new("git");
-            git.arg("-C").arg(self.top()).args([
-                "-c",
-                "user.name=a",
-                "-c",
-                "user.email=a@example.org",
-            ]);
-            assert!(git.args(arguments).output().unwrap().status.success(), "{arguments:?}");
+            self.git_at(1_600_000_000, arguments);
         }
 
         fn commit(&self, seconds: i64) {
-            let mut git = Command::new("git");
-            git.arg("-C").arg(self.top()).args([
-                "-c",
-                "user.name=a",
-                "-c",
-                "user.email=a@example.org",
-            ]);
-            git.args(["commit", "-q", "--allow-empty", "-m", "one"]);
-            git.env("GIT_COMMITTER_DATE", format!("{seconds} +0000"));
-            assert!(git.status().unwrap().success());
+            self.git_at(seconds, &["commit", "-q", "--allow-empty", "-m", "one"]);
+        }
+
+        /// Has git do something; a commit that it makes is of this time.
+        fn git_at(&self, seconds: i64, arguments: &[&str]) {
+            let output = Command::new("git")
+                .arg("-C")
+                .arg(self.top())
+                .args(["-c", "user.name=a", "-c", "user.email=a@example.org"])
+                .args(arguments)
+                .env("GIT_COMMITTER_DATE", format!("{seconds} +0000"))
+                .output();
+            assert!(output.unwrap().status.success(), "{arguments:?}");
         }
 
         /// Lets what lately changed grow old.

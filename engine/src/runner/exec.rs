@@ -84,9 +84,10 @@ impl Runner<'_> {
         let surroundings = self.surroundings();
         let layers = inputs.iter().map(|input| surroundings.layers(input.snapshot()));
         let key = RootKey::new(op, layers.collect());
-        let (kept, staging) = match self.commands.kept.take(&key) {
-            Some((kept, staging)) => (Some(kept), staging),
-            None => (None, self.engine.layers.stage()?),
+        // The root is let go before its directories, whatever happens.
+        let (staging, kept) = match self.commands.kept.take(&key) {
+            Some((kept, staging)) => (staging, Some(kept)),
+            None => (self.engine.layers.stage()?, None),
         };
         let prepared = surroundings.prepare(op, inputs, &staging, cancel)?;
         let spec = surroundings.spec(op, root, &staging, &prepared);
@@ -124,7 +125,8 @@ impl Runner<'_> {
                     return Ok(LayerRef::new(empty));
                 }
             }
-            Left::Untouched(_) | Left::Changes => drop(prepared),
+            // What is mounted goes before its directories become a layer.
+            left @ (Left::Untouched(_) | Left::Changes) => drop((left, prepared)),
         }
         let lowers: Vec<_> = root.layers().iter().map(|layer| layer.digest).collect();
         Ok(LayerRef::new(self.engine.layers.commit_upper(staging, &lowers)?))

@@ -17,7 +17,7 @@ const MOST: usize = 4;
 pub(super) struct RootKey {
     /// The layers of each input, those without content left out: the first one's are what is mounted, the others' decide
     /// what sort of mount points there are.
-    pub(super) inputs: Vec<Vec<Digest>>,
+    inputs: Vec<Vec<Digest>>,
     mounts: Vec<Mount>,
     devices: Vec<DeviceRequest>,
     security: SecurityMode,
