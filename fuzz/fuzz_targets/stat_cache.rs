@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let mut bytes = b"kiln stat cache 2\n".to_vec();
+    let mut bytes = b"kiln stat cache 3\n".to_vec();
     bytes.extend_from_slice(data);
     let check = kiln_ir::Digest::of(&bytes);
     bytes.extend_from_slice(check.as_bytes());

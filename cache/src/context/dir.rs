@@ -14,8 +14,11 @@ use crate::stat::{self, StatKey};
 /// Room for names in one system call: most directories need one.
 const BUFFER_BYTES: usize = 32 * 1024;
 
+/// ext2 to ext4, XFS, Btrfs, F2FS, tmpfs and overlayfs, as in Linux's `linux/magic.h`.
+const DATING: [i64; 6] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x0102_1994, 0x794c_7630];
+
 /// The names in a directory, in byte order.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Names {
     /// Each with a NUL at its end: together, to be allocated once.
     text: Vec<u8>,
@@ -51,14 +54,20 @@ impl Names {
                     Err(errno) => return Err(errno),
                 };
             }
-            let start = names.text.len();
-            names.text.extend_from_slice(name.to_bytes_with_nul());
-            let end = names.text.len() - 1;
-            names.index.push(Place { start, end, kind: kind(named) });
+            names.push(name.to_bytes(), kind(named));
         }
         let text = &names.text;
         names.index.sort_unstable_by(|a, b| text[a.start..a.end].cmp(&text[b.start..b.end]));
         Ok(names)
+    }
+
+    /// Adds a name, which comes after all others.
+    pub(super) fn push(&mut self, name: &[u8], kind: Kind) {
+        let start = self.text.len();
+        self.text.extend_from_slice(name);
+        let end = self.text.len();
+        self.text.push(0);
+        self.index.push(Place { start, end, kind });
     }
 
     pub(super) fn len(&self) -> usize {
@@ -119,6 +128,12 @@ impl Stat {
 pub(super) fn stat(dir: &OwnedFd, name: &CStr) -> Result<Stat, Errno> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
     rustix::fs::statx(dir, name, flags, stat::MASK).map(|stat| Stat::of(&stat))
+}
+
+/// Whether every change of a directory's names shows in its change time: known of these filesystems, and not to be had
+/// of those that another machine or a program of somebody's keeps.
+pub(super) fn dates_its_names(dir: &OwnedFd) -> bool {
+    rustix::fs::fstatfs(dir).is_ok_and(|filesystem| DATING.contains(&filesystem.f_type))
 }
 
 fn kind(file_type: FileType) -> Kind {

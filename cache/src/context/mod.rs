@@ -34,7 +34,7 @@ use crate::select::{Child, Found, Kind, LinkId, Listed, Peek, SelectError, Sourc
 use crate::stat;
 use crate::tree::{Meta, Node, paths};
 use dir::{Names, Stat};
-use stat_cache::{Known, KnownFile};
+use stat_cache::{Known, KnownFile, Recalled};
 
 /// How often a file that changes under the reader is read again.
 const ATTEMPTS: usize = 3;
@@ -182,6 +182,18 @@ impl LocalTree {
         self.load(&At { fd: &fd, parent, name: &name, known: known.as_ref(), ahead })
     }
 
+    /// All names in an open directory: those of an earlier build if its stat is the same, else read.
+    fn names_in(&self, dir: &[u8], fd: &OwnedFd) -> Result<Recalled<'_>, Errno> {
+        let now = self.cache.now();
+        let key = StatKey::now(fd)?;
+        if let Some(recalled) = self.cache.recall(dir, &key) {
+            return Ok(recalled);
+        }
+        let names = Names::read(fd)?;
+        let is_lasting = !key.is_racy(now) && dir::dates_its_names(fd);
+        Ok(self.cache.listed(dir, is_lasting.then_some(key), names))
+    }
+
     fn list_of(
         &self,
         dir: &[u8],
@@ -189,8 +201,8 @@ impl LocalTree {
         ahead: Option<&AheadTree<'_>>,
     ) -> Result<Listed, SelectError> {
         let fd = self.open_dir(dir)?;
-        let names = Names::read(&fd).map_err(self.failed("read the directory", dir))?;
-        let known = self.cache.listed(dir, &names);
+        let recalled = self.names_in(dir, &fd).map_err(self.failed("read the directory", dir))?;
+        let Recalled { names, known } = recalled;
         let load = |index: usize| {
             let (name, known) = (names.name(index), known[index].as_ref());
             let found = self.load(&At { fd: &fd, parent: dir, name, known, ahead })?;

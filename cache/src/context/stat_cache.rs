@@ -6,9 +6,12 @@
 //! modification time. The exception is an edit within one tick of the filesystem's clock, so a file as
 //! young as its reading is not remembered (git's racy rule).
 //!
-//! As bytes: the format's name; then each directory by path with its names in order, each list with its
-//! length before it, all integers little endian; then BLAKE3 of everything before. What is not whole is an
-//! empty cache: it costs time, never a wrong answer.
+//! A directory's names are remembered likewise, whether or not anything was read for them: while its own stat is
+//! the same, none was added, taken away or replaced. So they are not asked for again, but their stats are.
+//!
+//! As bytes: the format's name; then each directory by path with its stat, if its names are all there, and with
+//! its names in order, each list with its length before it, all integers little endian; then BLAKE3 of everything
+//! before. What is not whole is an empty cache: it costs time, never a wrong answer.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,6 +32,9 @@ mod codec;
 /// What is shorter is read in less time than it takes to start a thread.
 pub(super) const LONG_BYTES: u64 = 64 * 1024;
 
+/// One in so many directories is not many.
+const FEW: usize = 8;
+
 /// What reading gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Known {
@@ -43,13 +49,39 @@ impl Default for Known {
     }
 }
 
-/// What is to be written of one directory, by name.
-type Listing<'a> = BTreeMap<&'a [u8], (StatKey, Known)>;
+/// What is to be written of one directory.
+#[derive(Debug, Default)]
+struct Listing<'a> {
+    /// Its stat when these were all its names.
+    whole: Option<[u8; KEY_BYTES]>,
+    entries: BTreeMap<&'a [u8], What<(StatKey, Known)>>,
+}
+
+/// A name in a directory.
+#[derive(Debug)]
+struct Entry<'a> {
+    name: &'a [u8],
+    what: What<KnownFile<'a>>,
+}
+
+/// What is known of a name.
+#[derive(Debug)]
+enum What<T> {
+    /// What reading it gave.
+    Read(T),
+    /// No more than this.
+    Named(Kind),
+}
+
+/// The names in a directory, in byte order, and what is remembered of each.
+pub(super) struct Recalled<'a> {
+    pub(super) names: Names,
+    pub(super) known: Vec<Option<KnownFile<'a>>>,
+}
 
 /// A file or directory as an earlier build read it, decoded as far as it is asked for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct KnownFile<'a> {
-    name: &'a [u8],
     key: &'a [u8; KEY_BYTES],
     digest: &'a [u8; 32],
     /// Encoded: few files have any.
@@ -71,6 +103,21 @@ impl KnownFile<'_> {
     }
 }
 
+impl<'a> Entry<'a> {
+    fn read(&self) -> Option<KnownFile<'a>> {
+        if let What::Read(file) = self.what { Some(file) } else { None }
+    }
+
+    /// Of links and devices nothing is ever read.
+    fn kind(&self) -> Kind {
+        match &self.what {
+            What::Read(file) if file.is_dir() => Kind::Dir,
+            What::Read(_) => Kind::Other,
+            What::Named(kind) => *kind,
+        }
+    }
+}
+
 /// The memory of one context, over builds.
 #[derive(Debug)]
 pub struct StatCache {
@@ -89,8 +136,19 @@ type LearnedDir = BTreeMap<Vec<u8>, (StatKey, Known)>;
 struct Learned {
     /// By directory.
     entries: BTreeMap<Vec<u8>, LearnedDir>,
+    /// All names of a directory, and its stat when they were; nothing where it may change without a trace.
+    names: BTreeMap<Vec<u8>, Option<(StatKey, Names)>>,
     /// Remembered names that are gone, and subdirectories that are none any more, by their whole path.
     gone: Vec<Vec<u8>>,
+}
+
+impl Learned {
+    /// Names alone are worth it when they are those of many directories: one that changes before every build must not
+    /// have all written each time.
+    fn is_worthwhile(&self, remembered: &Remembered) -> bool {
+        let named = self.names.values().flatten().count();
+        !self.entries.is_empty() || !self.gone.is_empty() || named * FEW > remembered.len()
+    }
 }
 
 impl Default for StatCache {
@@ -136,39 +194,54 @@ impl StatCache {
         Self { remembered, learned: Mutex::default(), clock: system_now }
     }
 
-    /// All that is worth remembering, as bytes; nothing when nothing changed since [`StatCache::decode`].
+    /// All that is worth remembering, as bytes; nothing when what was learned since [`StatCache::decode`] is not
+    /// worth writing all of it again.
     #[must_use]
     pub fn encode(&self) -> Option<Vec<u8>> {
         let learned = self.learned();
-        if learned.entries.is_empty() && learned.gone.is_empty() {
+        if !learned.is_worthwhile(&self.remembered) {
             return None;
         }
         let mut all: BTreeMap<&[u8], Listing<'_>> = BTreeMap::new();
         for (dir, known) in self.remembered.directories() {
-            let entries = known.filter_map(|file| Some((file.name, (file.key()?, file.known()))));
-            all.insert(dir, entries.collect());
+            let whole = known.whole.copied();
+            let entries = known.filter_map(|entry| {
+                let what = match entry.what {
+                    What::Read(file) => What::Read((file.key()?, file.known())),
+                    What::Named(kind) => What::Named(kind),
+                };
+                Some((entry.name, what))
+            });
+            all.insert(dir, Listing { whole, entries: entries.collect() });
         }
         for gone in &learned.gone {
             let (dir, name) = paths::split(gone);
-            if let Some(entries) = all.get_mut(dir) {
-                entries.remove(name);
+            if let Some(listing) = all.get_mut(dir) {
+                listing.entries.remove(name);
             }
             let below = [gone.as_slice(), b"/"].concat();
             all.retain(|dir, _| *dir != gone.as_slice() && !dir.starts_with(&below));
         }
+        for (dir, names) in &learned.names {
+            let listing = all.entry(dir).or_default();
+            listing.whole = names.as_ref().map(|(key, _)| codec::key_bytes(key));
+            for (name, kind) in names.iter().flat_map(|(_, names)| names.iter()) {
+                listing.entries.entry(name).or_insert(What::Named(kind));
+            }
+        }
         for (dir, entries) in &learned.entries {
-            let entries = entries.iter();
             let entries =
-                entries.map(|(name, (key, known))| (name.as_slice(), (*key, known.clone())));
-            all.entry(dir).or_default().extend(entries);
+                entries.iter().map(|(name, read)| (name.as_slice(), What::Read(read.clone())));
+            all.entry(dir).or_default().entries.extend(entries);
         }
         Some(codec::encode(&all))
     }
 
-    /// How many files and directories are remembered from earlier builds.
+    /// How many files and directories are remembered from earlier builds, as far as they were read.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.remembered.directories().map(|(_, known)| known.count()).sum()
+        let entries = self.remembered.directories().flat_map(|(_, known)| known);
+        entries.filter(|entry| entry.read().is_some()).count()
     }
 
     /// Whether nothing is remembered from earlier builds.
@@ -199,7 +272,7 @@ impl StatCache {
 
     /// What is remembered of one name in a directory.
     pub(super) fn entry(&self, dir: &[u8], name: &[u8]) -> Option<KnownFile<'_>> {
-        self.directory(dir).find(|file| file.name == name)
+        self.directory(dir).find(|entry| entry.name == name)?.read()
     }
 
     pub(super) fn learn(&self, dir: &[u8], name: &[u8], key: StatKey, known: Known) {
@@ -215,28 +288,47 @@ impl StatCache {
         }
     }
 
-    /// What is remembered of each name of a directory's whole list, which is in byte order. Takes note of
-    /// what is not there any more, to forget it.
-    pub(super) fn listed(&self, dir: &[u8], names: &Names) -> Vec<Option<KnownFile<'_>>> {
+    /// A directory's names, if its stat is that of when they were learned.
+    pub(super) fn recall(&self, dir: &[u8], key: &StatKey) -> Option<Recalled<'_>> {
+        let mut entries = self.directory(dir);
+        if *entries.whole? != codec::key_bytes(key) {
+            return None;
+        }
+        let (mut names, mut known) = (Names::default(), Vec::new());
+        for entry in entries.by_ref() {
+            if !paths::is_name(entry.name) {
+                return None;
+            }
+            names.push(entry.name, entry.kind());
+            known.push(entry.read());
+        }
+        entries.is_spent().then_some(Recalled { names, known })
+    }
+
+    /// What is remembered of each name of a directory's whole list, which is in byte order. `key` is the directory's
+    /// stat, taken before they were read, where every later change shows in it. Takes note of the names, and of what
+    /// is not there any more, to forget it.
+    pub(super) fn listed(&self, dir: &[u8], key: Option<StatKey>, names: Names) -> Recalled<'_> {
         let mut recalled = Vec::with_capacity(names.len());
         let mut gone = Vec::new();
         let mut known = self.directory(dir).peekable();
         for (name, kind) in names.iter() {
-            while let Some(before) = known.next_if(|file| file.name < name) {
+            while let Some(before) = known.next_if(|entry| entry.name < name) {
                 gone.push(paths::join(dir, before.name));
             }
-            let same = known.next_if(|file| file.name == name);
+            let same = known.next_if(|entry| entry.name == name);
             // A directory that is none any more takes all below with it.
-            if same.is_some_and(|file| file.is_dir() != (kind == Kind::Dir)) {
+            if same.as_ref().is_some_and(|entry| (entry.kind() == Kind::Dir) != (kind == Kind::Dir))
+            {
                 gone.push(paths::join(dir, name));
             }
-            recalled.push(same);
+            recalled.push(same.and_then(|entry| entry.read()));
         }
-        gone.extend(known.map(|file| paths::join(dir, file.name)));
-        if !gone.is_empty() {
-            self.learned().gone.append(&mut gone);
-        }
-        recalled
+        gone.extend(known.map(|entry| paths::join(dir, entry.name)));
+        let mut learned = self.learned();
+        learned.gone.append(&mut gone);
+        learned.names.insert(dir.to_vec(), key.map(|key| (key, names.clone())));
+        Recalled { names, known: recalled }
     }
 
     fn learned(&self) -> std::sync::MutexGuard<'_, Learned> {

@@ -107,7 +107,7 @@ impl Store {
     /// # Errors
     /// When they cannot be written.
     pub fn put_blob(&self, bytes: &[u8]) -> Result<StoredBlob, CacheError> {
-        let digest = digest_of(bytes).map_err(CacheError::io("hash the blob", self.oci_dir()))?;
+        let digest = digest_of_bytes(bytes);
         if self.has_blob(&digest)? {
             return Ok(StoredBlob { digest, size_bytes: bytes.len() as u64 });
         }
@@ -246,6 +246,10 @@ pub(super) fn digits(digest: &str) -> Result<&str, CacheError> {
 pub(super) fn digest_of_name(name: &str) -> Option<String> {
     let digest = format!("{ALGORITHM}{name}");
     digits(&digest).is_ok().then_some(digest)
+}
+
+fn digest_of_bytes(bytes: &[u8]) -> String {
+    format!("{ALGORITHM}{}", hexadecimal(&Sha256::digest(bytes)))
 }
 
 /// The digest of all that a reader gives.

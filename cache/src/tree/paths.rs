@@ -43,8 +43,10 @@ pub(crate) fn is_clean(path: &[u8]) -> bool {
     path.len() <= PATH_MAX_BYTES && path.split(|&byte| byte == b'/').all(is_name)
 }
 
-fn is_name(name: &[u8]) -> bool {
-    !matches!(name, b"" | b"." | b"..") && name.len() <= NAME_MAX_BYTES && !name.contains(&0)
+/// Whether `name` may be that of an entry in its directory.
+pub(crate) fn is_name(name: &[u8]) -> bool {
+    let is_clean = |byte: &u8| !matches!(byte, 0 | b'/');
+    !matches!(name, b"" | b"." | b"..") && name.len() <= NAME_MAX_BYTES && name.iter().all(is_clean)
 }
 
 #[cfg(test)]

@@ -8,13 +8,23 @@ use std::ops::Range;
 
 use kiln_ir::Digest;
 
-use super::{Known, KnownFile, Listing};
+use super::{Entry, Known, KnownFile, Listing, What};
+use crate::select::Kind;
 use crate::stat::StatKey;
 use crate::tree::Mtime;
 
-const FORMAT: &[u8] = b"kiln stat cache 2\n";
+const FORMAT: &[u8] = b"kiln stat cache 3\n";
 const CHECK_BYTES: usize = 32;
 pub(super) const KEY_BYTES: usize = 3 * 8 + 2 * 12 + 4;
+
+/// Before a directory's entries: whether its stat is there.
+const PARTIAL: u8 = 0;
+const WHOLE: u8 = 1;
+/// After a name: that it was read, or what it stands for.
+const READ: u8 = 0;
+const DIR: u8 = 1;
+const SYMLINK: u8 = 2;
+const OTHER: u8 = 3;
 
 /// Extended attributes by name.
 type Attributes = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -49,6 +59,11 @@ impl Remembered {
         self.dirs.is_empty()
     }
 
+    /// How many directories there are.
+    pub(super) fn len(&self) -> usize {
+        self.dirs.len()
+    }
+
     /// The entries of one directory; none when nothing is known of it.
     pub(super) fn directory(&self, path: &[u8]) -> KnownDir<'_> {
         self.dirs.get(path).map(|place| self.entries(place)).unwrap_or_default()
@@ -60,25 +75,44 @@ impl Remembered {
     }
 
     fn entries(&self, place: &Range<usize>) -> KnownDir<'_> {
-        KnownDir(Input(&self.bytes[place.clone()]))
+        let mut rest = Input(&self.bytes[place.clone()]);
+        let whole = rest.array().and_then(|[tag]| if tag == WHOLE { rest.chunk() } else { None });
+        KnownDir { whole, rest }
     }
 }
 
 /// The remembered entries of one directory, in byte order of their names.
 #[derive(Debug, Default)]
-pub(super) struct KnownDir<'a>(Input<'a>);
+pub(super) struct KnownDir<'a> {
+    /// The directory's stat when these were all its names, if they ever were.
+    pub(super) whole: Option<&'a [u8; KEY_BYTES]>,
+    rest: Input<'a>,
+}
+
+impl KnownDir<'_> {
+    /// Whether every entry was read, which is so at the end unless the bytes make no sense.
+    pub(super) fn is_spent(&self) -> bool {
+        self.rest.0.is_empty()
+    }
+}
 
 impl<'a> Iterator for KnownDir<'a> {
-    type Item = KnownFile<'a>;
+    type Item = Entry<'a>;
 
-    fn next(&mut self) -> Option<KnownFile<'a>> {
-        let input = &mut self.0;
-        Some(KnownFile {
-            name: input.bytes()?,
-            key: input.chunk()?,
-            digest: input.chunk()?,
-            xattrs: input.bytes()?,
-        })
+    fn next(&mut self) -> Option<Entry<'a>> {
+        let input = &mut self.rest;
+        let name = input.bytes()?;
+        let what = match input.array()? {
+            [READ] => What::Read(KnownFile {
+                key: input.chunk()?,
+                digest: input.chunk()?,
+                xattrs: input.bytes()?,
+            }),
+            [DIR] => What::Named(Kind::Dir),
+            [SYMLINK] => What::Named(Kind::Symlink),
+            [_] => What::Named(Kind::Other),
+        };
+        Some(Entry { name, what })
     }
 }
 
@@ -103,25 +137,45 @@ pub(super) fn mode_of(key: &[u8; KEY_BYTES]) -> u32 {
 
 pub(super) fn encode(all: &BTreeMap<&[u8], Listing<'_>>) -> Vec<u8> {
     let mut out = FORMAT.to_vec();
-    for (dir, entries) in all.iter().filter(|(_, entries)| !entries.is_empty()) {
+    for (dir, Listing { whole, entries }) in all {
+        if whole.is_none() && entries.is_empty() {
+            continue;
+        }
         put_bytes(&mut out, dir);
         put_framed(&mut out, |out| {
-            for (name, (key, known)) in entries {
+            match whole {
+                Some(key) => {
+                    out.push(WHOLE);
+                    out.extend_from_slice(key);
+                }
+                None => out.push(PARTIAL),
+            }
+            for (name, what) in entries {
                 put_bytes(out, name);
-                out.extend_from_slice(&key_bytes(key));
-                out.extend_from_slice(known.digest.as_bytes());
-                put_framed(out, |out| {
-                    for (name, value) in &known.xattrs {
-                        put_bytes(out, name);
-                        put_bytes(out, value);
-                    }
-                });
+                match what {
+                    What::Read((key, known)) => put_read(out, key, known),
+                    What::Named(Kind::Dir) => out.push(DIR),
+                    What::Named(Kind::Symlink) => out.push(SYMLINK),
+                    What::Named(Kind::Other) => out.push(OTHER),
+                }
             }
         });
     }
     let check = blake3::hash(&out);
     out.extend_from_slice(check.as_bytes());
     out
+}
+
+fn put_read(out: &mut Vec<u8>, key: &StatKey, known: &Known) {
+    out.push(READ);
+    out.extend_from_slice(&key_bytes(key));
+    out.extend_from_slice(known.digest.as_bytes());
+    put_framed(out, |out| {
+        for (name, value) in &known.xattrs {
+            put_bytes(out, name);
+            put_bytes(out, value);
+        }
+    });
 }
 
 /// Lengths here are those of names, attributes and directories' lists of them, all far below four
