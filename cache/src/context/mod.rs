@@ -15,6 +15,7 @@ mod stat_cache;
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,7 +31,9 @@ pub use stat_cache::StatCache;
 
 use crate::CacheError;
 use crate::layer::{AheadCopy, KERNEL_COPY_MIN_BYTES};
-use crate::select::{Child, Found, Kind, LinkId, Listed, Peek, SelectError, SourceTree, shown};
+use crate::select::{
+    Child, Found, Kind, LinkId, Listed, Peek, Plain, SelectError, SourceTree, shown,
+};
 use crate::stat;
 use crate::tree::{Meta, Node, paths};
 use dir::{Names, Stat};
@@ -205,8 +208,12 @@ impl LocalTree {
         let Recalled { names, known } = recalled;
         let load = |index: usize| {
             let (name, known) = (names.name(index), known[index].as_ref());
-            let found = self.load(&At { fd: &fd, parent: dir, name, known, ahead })?;
-            Ok(found.map(|found| Child::new(names.place(index), found)))
+            let at = At { fd: &fd, parent: dir, name, known, ahead };
+            let place = names.place(index);
+            if let Some(child) = unchanged(&at, &place) {
+                return Ok(Some(child));
+            }
+            Ok(self.load(&at)?.map(|found| Child::new(place, found)))
         };
         let wanted = names.iter().enumerate().filter(|(_, (name, kind))| want(name, *kind));
         let wanted = wanted.map(|(index, _)| index);
@@ -226,6 +233,20 @@ impl LocalTree {
         }
         Ok(Listed::of(names.into_text(), children))
     }
+}
+
+/// A file as nearly all are, if it is what is remembered of it: as [`LocalTree::load`] has it, in fewer words.
+fn unchanged(at: &At<'_>, name: &Range<usize>) -> Option<Child> {
+    let known = at.known.filter(|file| file.is_plain())?;
+    let Stat { key, names, .. } = dir::stat(at.fd, at.name).ok()?;
+    let is_plain = names == 1 && key.size_bytes < KERNEL_COPY_MIN_BYTES;
+    (is_plain && known.is_same(&key)).then(|| {
+        let (digest, mode) = (known.digest(), key.mode & 0o7777);
+        Child::plain(
+            name.clone(),
+            Plain { digest, size_bytes: key.size_bytes, mode, mtime: key.mtime },
+        )
+    })
 }
 
 /// What reading a file or directory gave.

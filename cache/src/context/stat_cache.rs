@@ -91,7 +91,21 @@ pub(super) struct KnownFile<'a> {
 impl KnownFile<'_> {
     /// What reading it would give, if it is the very same by its stat.
     pub(super) fn if_same(&self, key: &StatKey) -> Option<Known> {
-        (*self.key == codec::key_bytes(key)).then(|| self.known())
+        self.is_same(key).then(|| self.known())
+    }
+
+    pub(super) fn is_same(&self, key: &StatKey) -> bool {
+        *self.key == codec::key_bytes(key)
+    }
+
+    /// Whether it is a file without attributes.
+    pub(super) fn is_plain(&self) -> bool {
+        !self.is_dir() && self.xattrs.is_empty()
+    }
+
+    /// Of the file's bytes.
+    pub(super) fn digest(&self) -> Digest {
+        Digest::from_bytes(*self.digest)
     }
 
     pub(super) fn has_length(&self, size_bytes: u64) -> bool {

@@ -360,19 +360,20 @@ fn names_are_asked_for_again_when_the_directory_changed() {
     assert_eq!(names(&again, ""), ["dir/", "kept", "link", "one"]);
     assert_eq!(again.stat_cache().encode(), None);
     // Every way in which names change.
-    let changes: [(&dyn Fn(&Path), &[&str]); 5] = [
-        (&|top| fs::write(top.join("new"), "").unwrap(), &["dir/", "kept", "link", "new", "one"]),
+    type Change = fn(&Path);
+    let changes: [(Change, &[&str]); 5] = [
+        (|top| fs::write(top.join("new"), "").unwrap(), &["dir/", "kept", "link", "new", "one"]),
         (
-            &|top| fs::rename(top.join("new"), top.join("old")).unwrap(),
+            |top| fs::rename(top.join("new"), top.join("old")).unwrap(),
             &["dir/", "kept", "link", "old", "one"],
         ),
         (
-            &|top| fs::rename(top.join("old"), top.join("one")).unwrap(),
+            |top| fs::rename(top.join("old"), top.join("one")).unwrap(),
             &["dir/", "kept", "link", "one"],
         ),
-        (&|top| fs::remove_file(top.join("link")).unwrap(), &["dir/", "kept", "one"]),
+        (|top| fs::remove_file(top.join("link")).unwrap(), &["dir/", "kept", "one"]),
         (
-            &|top| {
+            |top| {
                 fs::remove_dir_all(top.join("dir")).unwrap();
                 fs::write(top.join("dir"), "").unwrap();
             },

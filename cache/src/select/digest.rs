@@ -10,7 +10,9 @@ use crate::tree::{Meta, Node};
 
 const DOMAIN: &[u8] = b"kiln selection 2";
 /// Hashed at once: enough for the processor to do several pieces side by side.
-const HASHED_BYTES: usize = 128 * 1024;
+const HASHED_BYTES: usize = 32 * 1024;
+/// Room for one entry more, unless its names or attributes are long.
+const SPARE_BYTES: usize = 4 * 1024;
 
 /// Which metadata the copy reads.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +30,7 @@ impl Reads {
 /// The digest of what the matches gave, each with its name.
 pub(super) fn of(roots: &[(Vec<u8>, Body)], reads: Reads) -> Digest {
     let mut hash = blake3::Hasher::new();
-    let mut out = Frame::default();
+    let mut out = Frame(Vec::with_capacity(HASHED_BYTES + SPARE_BYTES));
     out.bytes(DOMAIN);
     out.number(u64::from(reads.owner) | u64::from(reads.mode) << 1);
     for (name, body) in roots {
@@ -57,7 +59,6 @@ pub(super) fn of(roots: &[(Vec<u8>, Body)], reads: Reads) -> Digest {
 }
 
 /// Bytes to be hashed together, which is much faster than in the small pieces they come in.
-#[derive(Default)]
 struct Frame(Vec<u8>);
 
 impl Frame {

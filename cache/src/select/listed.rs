@@ -29,14 +29,18 @@ pub(crate) struct Child {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum What {
-    /// A file like nearly all in a context: root's and with nothing that is worth a word.
-    Plain {
-        digest: Digest,
-        size_bytes: u64,
-        mode: u32,
-        mtime: Mtime,
-    },
+    Plain(Plain),
     Other(Box<Found>),
+}
+
+/// A file like nearly all in a context: root's and with nothing that is worth a word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Plain {
+    pub(crate) digest: Digest,
+    pub(crate) size_bytes: u64,
+    /// Its permissions.
+    pub(crate) mode: u32,
+    pub(crate) mtime: Mtime,
 }
 
 impl PartialEq for Listed {
@@ -58,14 +62,14 @@ impl What {
                 link: None,
                 settled: None,
                 ahead: None,
-            } if xattrs.is_empty() => Self::Plain { digest, size_bytes, mode, mtime },
+            } if xattrs.is_empty() => Self::Plain(Plain { digest, size_bytes, mode, mtime }),
             other => Self::Other(Box::new(other)),
         }
     }
 
     fn found(&self) -> Cow<'_, Found> {
         match self {
-            Self::Plain { digest, size_bytes, mode, mtime } => Cow::Owned(Found {
+            Self::Plain(Plain { digest, size_bytes, mode, mtime }) => Cow::Owned(Found {
                 node: Node::File { digest: *digest, size_bytes: *size_bytes },
                 meta: Meta::of_root(*mode),
                 mtime: *mtime,
@@ -82,6 +86,11 @@ impl Child {
     /// What has its name at this place of those that are given to [`Listed::of`].
     pub(crate) fn new(name: Range<usize>, found: Found) -> Self {
         Self { name, what: What::of(found) }
+    }
+
+    /// As [`Child::new`] of a file that is known to be plain.
+    pub(crate) fn plain(name: Range<usize>, plain: Plain) -> Self {
+        Self { name, what: What::Plain(plain) }
     }
 
     /// Its node, where it is no plain file.

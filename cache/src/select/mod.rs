@@ -28,8 +28,8 @@ use kiln_ir::{CopyOp, Digest, PatternSet};
 pub use entries::Entries;
 pub use error::SelectError;
 pub(crate) use error::{nearest_names, shown};
-pub(crate) use listed::Child;
 pub use listed::Listed;
+pub(crate) use listed::{Child, Plain};
 pub(crate) use resolve::{End, resolve};
 pub use source::{Found, Kind, LinkId, Peek, SourceTree};
 

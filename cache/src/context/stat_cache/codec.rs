@@ -6,8 +6,6 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use kiln_ir::Digest;
-
 use super::{Entry, Known, KnownFile, Listing, What};
 use crate::select::Kind;
 use crate::stat::StatKey;
@@ -125,7 +123,7 @@ impl KnownFile<'_> {
     /// What reading the file gave.
     pub(super) fn known(&self) -> Known {
         let xattrs = Input(self.xattrs).attributes().unwrap_or_default();
-        Known { digest: Digest::from_bytes(*self.digest), xattrs }
+        Known { digest: self.digest(), xattrs }
     }
 }
 
