@@ -9,10 +9,9 @@ use std::io::Read;
 use std::sync::{Arc, OnceLock};
 
 use kiln_ir::Digest;
-use rustix::fd::OwnedFd;
 
 use crate::CacheError;
-use crate::layer::{LayerStore, open_below};
+use crate::layer::{LayerFiles, LayerStore};
 use crate::tree::{Entry, LastLink, Manifest, Node, lossy, paths, resolve};
 
 /// A merged, read-only view of layers.
@@ -27,8 +26,8 @@ pub struct View {
 struct Layer {
     digest: Digest,
     manifest: Arc<Manifest>,
-    /// The layer's directory, opened when something in it is.
-    root: OnceLock<OwnedFd>,
+    /// The layer's tree, opened when something in it is.
+    files: OnceLock<LayerFiles>,
 }
 
 /// What a [`View`] has at a path.
@@ -63,7 +62,7 @@ impl View {
     /// When a layer is missing or damaged.
     pub fn new(store: &LayerStore, layers: &[Digest]) -> Result<Self, CacheError> {
         let load = |&digest: &Digest| {
-            Ok(Layer { digest, manifest: store.manifest(&digest)?, root: OnceLock::new() })
+            Ok(Layer { digest, manifest: store.manifest(&digest)?, files: OnceLock::new() })
         };
         Ok(Self {
             store: store.clone(),
@@ -149,14 +148,14 @@ impl View {
         let missing = || CacheError::NoSuchFile { path: lossy(path) };
         let (layer, found) = self.find(path).ok_or_else(missing)?;
         found.content().ok_or_else(missing)?;
-        let root = match layer.root.get() {
-            Some(root) => root,
+        let files = match layer.files.get() {
+            Some(files) => files,
             None => {
-                let opened = self.store.open_layer(&layer.digest)?;
-                layer.root.get_or_init(|| opened)
+                let opened = self.store.files(&layer.digest)?;
+                layer.files.get_or_init(|| opened)
             }
         };
-        open_below(root, path).map(File::from)
+        files.open(path)
     }
 
     /// Reads a file of at most `limit_bytes`, following links; nothing when there is none.

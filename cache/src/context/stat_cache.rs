@@ -208,6 +208,12 @@ impl StatCache {
         Self { remembered, learned: Mutex::default(), clock: system_now }
     }
 
+    /// Whether [`StatCache::encode`] would give anything.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        self.learned().is_worthwhile(&self.remembered)
+    }
+
     /// All that is worth remembering, as bytes; nothing when what was learned since [`StatCache::decode`] is not
     /// worth writing all of it again.
     #[must_use]

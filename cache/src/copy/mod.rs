@@ -196,8 +196,15 @@ fn write_roots<T: SourceTree>(
     target: &mut Target<'_>,
 ) -> Result<(), SelectError> {
     let overrides = Overrides::of(copy, target)?;
-    let mut copier =
-        Copier { tree, overrides, files: Vec::new(), links: Vec::new(), paths: HashSet::new() };
+    let mut copier = Copier {
+        tree,
+        overrides,
+        files: Vec::new(),
+        links: Vec::new(),
+        // No two entries of one root are at the same path.
+        paths: (roots.len() > 1).then(HashSet::new),
+        fresh: None,
+    };
     for root in roots {
         copier.root(root, copy, target)?;
     }
@@ -211,8 +218,11 @@ struct Copier<'t, T> {
     files: Vec<NewFile>,
     /// A path and the file it is one more name of.
     links: Vec<(Vec<u8>, Vec<u8>)>,
-    /// All paths of the batch, which the layer does not know yet.
-    paths: HashSet<Vec<u8>>,
+    /// All paths of the batch, which the layer does not know yet, where two may be the same.
+    paths: Option<HashSet<Vec<u8>>>,
+    /// The directory of this root that was made last where there was nothing, with a slash: below it there is nothing
+    /// either but what this root puts there.
+    fresh: Option<Vec<u8>>,
 }
 
 impl<T: SourceTree> Copier<'_, T> {
@@ -223,6 +233,7 @@ impl<T: SourceTree> Copier<'_, T> {
         target: &mut Target<'_>,
     ) -> Result<(), SelectError> {
         let dest = self.destination(root, copy, target)?;
+        self.fresh = None;
         match &root.content {
             RootContent::Directory(entries) => {
                 for entry in entries.iter() {
@@ -250,7 +261,7 @@ impl<T: SourceTree> Copier<'_, T> {
     ) -> Result<Vec<u8>, SelectError> {
         let written = copy.dest.relative().as_bytes();
         // A batch may be about to put a file there.
-        if self.paths.contains(&target.writer.resolve(written, LastLink::Follow)?) {
+        if self.is_in_batch(&target.writer.resolve(written, LastLink::Follow)?) {
             self.flush(target)?;
         }
         let made = self.overrides.of_parents();
@@ -281,15 +292,21 @@ impl<T: SourceTree> Copier<'_, T> {
     ) -> Result<(), SelectError> {
         let (dest, path) = place;
         // What earlier matches put there may have further names, which keep the earlier content.
-        if self.paths.contains(&path) {
+        if self.is_in_batch(&path) {
             self.flush(target)?;
         }
         let Found { node, meta, mtime, settled, ahead, link: _ } = entry.found.as_ref();
         let (meta, mtime) = (self.overrides.apply(node, meta), *mtime);
+        let is_fresh = self.fresh.as_ref().is_some_and(|fresh| path.starts_with(fresh));
         if let Node::Dir { .. } = node {
+            if !is_fresh && target.writer.get(&path).is_none() {
+                self.fresh = Some(paths::join(&path, b""));
+            }
             return copy_dir(&path, meta, mtime, target);
         }
-        target.refuse_dir(&path)?;
+        if !is_fresh {
+            target.refuse_dir(&path)?;
+        }
         match node {
             Node::File { digest, .. } => {
                 let known = match settled {
@@ -297,12 +314,12 @@ impl<T: SourceTree> Copier<'_, T> {
                     None if self.tree.is_mutable() => Known::Expected(*digest),
                     None => Known::Certain(*digest),
                 };
-                self.paths.insert(path.clone());
+                self.note(&path);
                 let (source, ahead) = (entry.source().to_vec(), ahead.clone());
                 self.files.push(NewFile { path, meta, mtime, source, known, ahead });
             }
             Node::Hardlink { to } => {
-                self.paths.insert(path.clone());
+                self.note(&path);
                 self.links.push((path, paths::join(dest, to)));
             }
             Node::Symlink { target: text } => target.writer.symlink(&path, text, &meta, mtime)?,
@@ -314,8 +331,20 @@ impl<T: SourceTree> Copier<'_, T> {
         Ok(())
     }
 
+    fn is_in_batch(&self, path: &[u8]) -> bool {
+        self.paths.as_ref().is_some_and(|paths| paths.contains(path))
+    }
+
+    fn note(&mut self, path: &[u8]) {
+        if let Some(paths) = &mut self.paths {
+            paths.insert(path.to_vec());
+        }
+    }
+
     fn flush(&mut self, target: &mut Target<'_>) -> Result<(), SelectError> {
-        self.paths.clear();
+        if let Some(paths) = &mut self.paths {
+            paths.clear();
+        }
         let tree = self.tree;
         let open = |file: &NewFile| match tree.open(&file.source) {
             Ok(file) => Ok(OwnedFd::from(file)),

@@ -23,6 +23,7 @@ mod verify;
 mod writer;
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -71,6 +72,20 @@ struct Inner {
     held: Arc<AtomicUsize>,
     /// Where what is used is written down; nothing where nobody collects.
     claims: Option<Arc<Claims>>,
+}
+
+/// The tree of one layer, opened once for all that is read in it.
+#[derive(Debug)]
+pub struct LayerFiles(OwnedFd);
+
+impl LayerFiles {
+    /// Opens the file at `path`; no link is followed.
+    ///
+    /// # Errors
+    /// When there is none, or it may not be read.
+    pub fn open(&self, path: &[u8]) -> Result<File, CacheError> {
+        disk::open_below(&self.0, path).map(File::from)
+    }
 }
 
 impl LayerStore {
@@ -252,9 +267,12 @@ impl LayerStore {
         self.0.sweeper.settle();
     }
 
-    /// Opens the root directory of a layer's tree.
-    pub(crate) fn open_layer(&self, layer: &Digest) -> Result<OwnedFd, CacheError> {
-        disk::open_dir(&self.path(layer))
+    /// Opens a layer's tree, to read its files.
+    ///
+    /// # Errors
+    /// When the layer is not in the store.
+    pub fn files(&self, layer: &Digest) -> Result<LayerFiles, CacheError> {
+        disk::open_dir(&self.path(layer)).map(LayerFiles)
     }
 
     /// Looks from the directory of all layers, which is opened once: a build may look for thousands.

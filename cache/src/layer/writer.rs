@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType};
 
-use place::{bad, check_path, clean, name_file, write_file};
+use place::{bad, check_path, clean, manifest, name_file, write_file};
 
 use super::ahead::AheadCopy;
 use super::content::{self, Content, Known};
@@ -61,7 +61,7 @@ pub struct NewFile {
     pub ahead: Option<Arc<AheadCopy>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Slot {
     /// Never a hard link: the names of one file share a group instead, until the layer is finished.
     node: Node,
@@ -178,13 +178,15 @@ impl LayerWriter {
         mut files: Vec<NewFile>,
         open: &(dyn Fn(&NewFile) -> Result<OwnedFd, CacheError> + Sync),
     ) -> Result<(), CacheError> {
-        files.reverse();
-        files.sort_by(|a, b| a.path.cmp(&b.path));
-        files.dedup_by(|a, b| a.path == b.path);
+        if !files.is_sorted_by(|a, b| a.path < b.path) {
+            files.reverse();
+            files.sort_by(|a, b| a.path.cmp(&b.path));
+            files.dedup_by(|a, b| a.path == b.path);
+        }
+        refuse_inside_files(&files)?;
         for file in &mut files {
             self.prepare(&file.path, file.mtime)?;
             file.meta = clean(&file.meta);
-            self.put(&file.path, Node::Fifo, file.meta.clone(), file.mtime);
         }
         let tasks = files.chunk_by(|a, b| paths::split(&a.path).0 == paths::split(&b.path).0);
         let tasks: Vec<&[NewFile]> = tasks.flat_map(|run| run.chunks(FILES_PER_TASK)).collect();
@@ -193,11 +195,13 @@ impl LayerWriter {
             [one] => vec![copy(one)?],
             many => many.par_iter().map(copy).collect::<Result<_, _>>()?,
         };
-        for (file, (digest, size_bytes)) in files.iter().zip(copied.into_iter().flatten()) {
-            if let Some(slot) = self.slots.get_mut(&file.path) {
-                slot.node = Node::File { digest, size_bytes };
-            }
-        }
+        drop(tasks);
+        let copied = files.into_iter().zip(copied.into_iter().flatten());
+        let slots = copied.map(|(NewFile { path, meta, mtime, .. }, (digest, size_bytes))| {
+            (path, Slot { node: Node::File { digest, size_bytes }, meta, mtime, group: None })
+        });
+        // Many are added at once faster than one by one.
+        self.slots.append(&mut slots.collect());
         Ok(())
     }
 
@@ -377,12 +381,13 @@ impl LayerWriter {
     /// When something cannot be written, or the disk is full.
     pub fn finish(mut self) -> Result<Digest, CacheError> {
         self.spell_out_opaque_root()?;
-        let manifest = self.manifest()?;
+        let slots = std::mem::take(&mut self.slots);
+        let dirs = slots.iter().filter(|slot| matches!(slot.1.node, Node::Dir { .. }));
+        let dirs: Vec<_> = dirs.map(|(path, slot)| (path.clone(), slot.clone())).collect();
+        let manifest = manifest(slots)?;
         let digest = manifest.digest();
         if !self.store.has_whole(&digest)? {
-            let dirs: Vec<_> =
-                self.slots.iter().filter(|slot| matches!(slot.1.node, Node::Dir { .. })).collect();
-            let finish = |dir: &(&Vec<u8>, &Slot)| self.finish_dir(dir.0, dir.1);
+            let finish = |(path, slot): &(Vec<u8>, Slot)| self.finish_dir(path, slot);
             // The deepest first: a directory may take away the permission to look into it.
             if dirs.len() > FILES_PER_TASK && rustix::process::geteuid().is_root() {
                 dirs.par_iter().try_for_each(finish)?;
@@ -392,4 +397,18 @@ impl LayerWriter {
         }
         self.store.publish(self.staging, manifest)
     }
+}
+
+/// Refuses files, which are in order, that would be inside of others.
+fn refuse_inside_files(files: &[NewFile]) -> Result<(), CacheError> {
+    let parent = |file: &NewFile| paths::split(&file.path).0.len();
+    for run in files.chunk_by(|a, b| a.path[..parent(a)] == b.path[..parent(b)]) {
+        let above = run.first().map(|file| paths::ancestors(&file.path)).into_iter().flatten();
+        for dir in above {
+            if files.binary_search_by(|file| file.path.as_slice().cmp(dir)).is_ok() {
+                return Err(bad(dir, "is used as a directory, and is none"));
+            }
+        }
+    }
+    Ok(())
 }

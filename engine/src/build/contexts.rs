@@ -35,6 +35,16 @@ pub(super) struct Contexts {
     pub(super) dated: Dated,
 }
 
+impl Contexts {
+    /// Those that are directories of this machine.
+    fn trees(&self) -> impl Iterator<Item = &LocalTree> {
+        self.values.values().filter_map(|value| match value {
+            Value::Context(tree) => Some(tree.as_ref()),
+            _ => None,
+        })
+    }
+}
+
 /// A main context.
 pub(super) struct Main {
     /// Its files.
@@ -95,11 +105,24 @@ impl Engine {
         Ok(Arc::new(LocalTree::open(&real, cache)?))
     }
 
+    /// Does `work` and keeps, beside it, what this build learned of the contexts' files for the next one.
+    pub(super) fn saving_stat_caches<T>(&self, contexts: &Contexts, work: impl FnOnce() -> T) -> T {
+        if !contexts.trees().any(|tree| tree.stat_cache().has_news()) {
+            return work();
+        }
+        std::thread::scope(|scope| {
+            let save = || self.save_stat_caches(contexts);
+            if std::thread::Builder::new().spawn_scoped(scope, save).is_err() {
+                save();
+            }
+            work()
+        })
+    }
+
     /// Keeps what this build learned of the contexts' files for the next one.
-    pub(super) fn save_stat_caches(&self, contexts: &Contexts) {
-        for value in contexts.values.values() {
-            if let Value::Context(tree) = value
-                && let Some(bytes) = tree.stat_cache().encode()
+    fn save_stat_caches(&self, contexts: &Contexts) {
+        for tree in contexts.trees() {
+            if let Some(bytes) = tree.stat_cache().encode()
                 && let Err(error) = replace(&self.stat_cache_path(tree.path()), &bytes)
             {
                 // Without it the next build reads more files, and nothing is wrong.

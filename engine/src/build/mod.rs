@@ -292,10 +292,11 @@ impl Build<'_> {
         narrator: &mut Narrator<'_>,
     ) -> Result<Made, EngineError> {
         let solved = self.solve(transfer, cancel, keeper, narrator);
-        self.engine.save_stat_caches(self.contexts);
-        let targets = solved?;
-        let image = self.export(&targets, transfer, narrator)?;
-        Ok(Made { targets, image })
+        self.engine.saving_stat_caches(self.contexts, || {
+            let targets = solved?;
+            let image = self.export(&targets, transfer, narrator)?;
+            Ok(Made { targets, image })
+        })
     }
 
     fn solve(

@@ -203,15 +203,8 @@ impl Engine {
     fn pack(&self, layer: &LayerRef, form: &Form) -> Result<BlobRef, EngineError> {
         let epoch = form.epoch;
         let manifest = self.layers.manifest(&layer.digest)?;
-        let root = self.layers.path(&layer.digest);
-        let open = |entry: &Entry| {
-            let path = root.join(as_path(&entry.path));
-            File::open(&path).map_err(|source| EngineError::ReadFile {
-                what: "file of a layer",
-                path,
-                source,
-            })
-        };
+        let files = self.layers.files(&layer.digest)?;
+        let open = |entry: &Entry| Ok(files.open(&entry.path)?);
         let entries = manifest.entries().iter().flat_map(|entry| {
             let opaque = (entry.node == Node::Dir { opaque: true })
                 .then(|| Ok(pack_entry(entry, EntryKind::OpaqueMarker, epoch)));

@@ -61,14 +61,16 @@ where
     let write_failed = |source| LayerError::Write { source };
     out.write_all(codec.preamble()).map_err(write_failed)?;
 
-    let mut batch = source.next_batch()?;
+    // The first is small, so that compressing begins soon.
+    let mut batch = source.next_batch(1)?;
     while !batch.is_empty() {
+        let twice = 2 * batch.len();
         let mut packed: Vec<_> = batch.iter().map(|_| None).collect();
         let next = rayon::in_place_scope(|scope| {
             for (block, slot) in batch.into_iter().zip(&mut packed) {
                 scope.spawn(move |_| *slot = Some(codec.compress(block)));
             }
-            source.next_batch()
+            source.next_batch(twice)
         });
         for block in packed.into_iter().flatten() {
             let block: Packed = block.map_err(write_failed)?;
@@ -117,12 +119,12 @@ where
         OciDigest::from_bytes(self.hasher.finalize().into())
     }
 
-    /// The next blocks, enough to keep every core busy; empty at the archive's end. Every block but the
-    /// archive's last is full.
-    fn next_batch(&mut self) -> Result<Vec<Vec<u8>>, PackError<E>> {
+    /// The next blocks, at most `most` and enough to keep every core busy; empty at the archive's end. Every block
+    /// but the archive's last is full.
+    fn next_batch(&mut self, most: usize) -> Result<Vec<Vec<u8>>, PackError<E>> {
         let mut batch = Vec::new();
-        while batch.len() < 2 * rayon::current_num_threads() {
-            let mut block = Vec::new();
+        while batch.len() < most.min(2 * rayon::current_num_threads()) {
+            let mut block = Vec::with_capacity(self.block_bytes);
             self.fill(&mut block)?;
             if block.is_empty() {
                 break;

@@ -312,7 +312,12 @@ fn many_files_are_copied_at_once() {
     let written = fs::read(home.store.path(&layer).join("d3/f3")).unwrap();
     assert_eq!(written, b"content 3");
 
-    let mut writer = home.store.writer(&[]).unwrap();
-    let nested = vec![new("a".to_owned(), 0), new("a/b".to_owned(), 1)];
-    assert!(writer.files_parallel(nested, &open).is_err());
+    for nested in
+        [&["a", "a/b"][..], &["a", "a-b", "a/b"], &["a/b/c/d", "a/b"], &["a/b/c", "a/b/d", "a"]]
+    {
+        let mut writer = home.store.writer(&[]).unwrap();
+        let files = nested.iter().map(|path| new((*path).to_owned(), 0)).collect();
+        let refused = writer.files_parallel(files, &open).unwrap_err();
+        assert!(matches!(refused, CacheError::BadEntry { .. }), "{nested:?}: {refused}");
+    }
 }

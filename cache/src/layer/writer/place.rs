@@ -112,8 +112,8 @@ impl LayerWriter {
         removed.map_err(CacheError::io("replace in a layer", paths::host(path)))
     }
 
-    pub(super) fn put(&mut self, path: &[u8], node: Node, meta: Meta, mtime: Mtime) {
-        self.slots.insert(path.to_vec(), Slot { node, meta, mtime, group: None });
+    pub(super) fn put(&mut self, path: impl Into<Vec<u8>>, node: Node, meta: Meta, mtime: Mtime) {
+        self.slots.insert(path.into(), Slot { node, meta, mtime, group: None });
     }
 
     fn has_dir(&self, path: &[u8]) -> bool {
@@ -156,22 +156,21 @@ impl LayerWriter {
             self.lowers.children(b"").into_iter().map(|found| found.entry.path.clone()).collect();
         hidden.iter().try_for_each(|path| self.whiteout(path))
     }
+}
 
-    /// The layer's entries, the names of one file told apart into the file and its links.
-    pub(super) fn manifest(&self) -> Result<Manifest, CacheError> {
-        let mut first: BTreeMap<u32, &Vec<u8>> = BTreeMap::new();
-        let mut entries = Vec::with_capacity(self.slots.len());
-        for (path, slot) in &self.slots {
-            let file = slot.group.map(|group| *first.entry(group).or_insert(path));
-            let node = match file {
-                Some(to) if to != path => Node::Hardlink { to: to.clone() },
-                _ => slot.node.clone(),
-            };
-            let (path, meta) = (path.clone(), slot.meta.clone());
-            entries.push(Entry { path, node, meta, mtime: slot.mtime });
-        }
-        Manifest::new(entries)
+/// The layer's entries, the names of one file told apart into the file and its links.
+pub(super) fn manifest(slots: BTreeMap<Vec<u8>, Slot>) -> Result<Manifest, CacheError> {
+    let mut first: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+    let mut entries = Vec::with_capacity(slots.len());
+    for (path, Slot { node, meta, mtime, group }) in slots {
+        let file = group.map(|group| first.entry(group).or_insert_with(|| path.clone()));
+        let node = match file {
+            Some(to) if *to != path => Node::Hardlink { to: to.clone() },
+            _ => node,
+        };
+        entries.push(Entry { path, node, meta, mtime });
     }
+    Manifest::new(entries)
 }
 
 fn clear_dir(parent: &OwnedFd, name: &std::ffi::CString) -> io::Result<()> {
