@@ -282,6 +282,14 @@ impl StatCache {
         Self { clock, ..self }
     }
 
+    /// The directories whose names this build learned.
+    #[cfg(test)]
+    pub(crate) fn learned_names(&self) -> Vec<Vec<u8>> {
+        let learned = self.learned();
+        let names = learned.names.iter().filter(|(_, names)| names.is_some());
+        names.map(|(dir, _)| dir.clone()).collect()
+    }
+
     pub(super) fn now(&self) -> Mtime {
         (self.clock)()
     }

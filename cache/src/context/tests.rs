@@ -215,6 +215,25 @@ fn a_large_file_is_settled_when_it_is_not_young() {
     assert_eq!(settled(young, "large"), None);
 }
 
+#[test]
+fn what_is_remembered_is_listed_as_it_was_found() {
+    let context = Context::new();
+    for name in ["plain", "first", "dir/file"] {
+        context.write(name, name);
+    }
+    context.write("large", &"x".repeat(KERNEL_COPY_MIN_BYTES as usize));
+    fs::hard_link(context.path("first"), context.path("second")).unwrap();
+    symlink("plain", context.path("symlink")).unwrap();
+    let cold = context.open();
+    let found = everything(&cold, "");
+    let memory = StatCache::decode(cold.stat_cache().encode().unwrap());
+    let remembered = everything(&context.with(memory), "");
+    assert_eq!(remembered, found);
+    // In order: dir, first, large, plain, second, symlink.
+    assert!(found[1].link.is_some() && found[1].link == found[4].link);
+    assert!(found[2].settled.is_some());
+}
+
 /// A large file that is read is copied too, where the copy is likely to be wanted.
 #[test]
 fn a_large_file_is_copied_while_it_is_read() {
@@ -385,6 +404,22 @@ fn names_are_asked_for_again_when_the_directory_changed() {
         assert_eq!(names(&context.with(remembered()), ""), expected);
         assert_eq!(names(&again, ""), expected, "in a build that goes on");
     }
+}
+
+#[test]
+fn names_are_remembered_where_the_filesystem_dates_its_directories() {
+    let dates = |path: &str| {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        dir::dates_its_names(&rustix::fs::open(path, flags, Mode::empty()).unwrap())
+    };
+    assert!(dates("/dev/shm"), "a tmpfs");
+    assert!(!dates("/proc/self"));
+    assert!(!dates("/sys"));
+    // What is made up when it is asked for is asked for each time.
+    let tree = LocalTree::open(Path::new("/proc/self/fdinfo"), StatCache::default()).unwrap();
+    let tree = LocalTree { cache: tree.cache.with_clock(end_of_time), ..tree };
+    names(&tree, "");
+    assert!(tree.stat_cache().learned_names().is_empty());
 }
 
 #[test]

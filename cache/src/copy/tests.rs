@@ -194,6 +194,18 @@ fn of_several_matches_the_later_counts() {
     );
 }
 
+/// What one match made is there for the next one, also what the first one did not have to look for.
+#[test]
+fn a_later_match_respects_the_directories_of_an_earlier_one() {
+    let bench = Bench::new();
+    let files = Files::new(&["a/new/sub/x", "b/new/sub"]);
+    let error = bench.copy(&files, &copy("/[ab]", "/made")).unwrap_err();
+    assert!(matches!(error, SelectError::FileOverDirectory { .. }), "{error}");
+    let files = Files::new(&["a/new/sub", "b/new/sub/x"]);
+    let error = bench.copy(&files, &copy("/[ab]", "/made")).unwrap_err();
+    assert!(matches!(error, SelectError::DirectoryOverFile { .. }), "{error}");
+}
+
 #[test]
 fn owners_and_modes() {
     let bench = Bench::new();
