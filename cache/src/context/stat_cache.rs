@@ -159,9 +159,13 @@ struct Learned {
 impl Learned {
     /// Names alone are worth it when they are those of many directories: one that changes before every build must not
     /// have all written each time.
-    fn is_worthwhile(&self, remembered: &Remembered) -> bool {
+    fn is_worthwhile(&self, remembered: &Ahead) -> bool {
+        if !self.entries.is_empty() || !self.gone.is_empty() {
+            return true;
+        }
         let named = self.names.values().flatten().count();
-        !self.entries.is_empty() || !self.gone.is_empty() || named * FEW > remembered.len()
+        // What nobody asked for is not read for this.
+        named > 0 && named * FEW > remembered.len()
     }
 }
 

@@ -465,6 +465,20 @@ fn a_long_memory_is_read_ahead() {
 }
 
 #[test]
+fn a_memory_that_nobody_asks_is_not_read() {
+    let context = Context::new();
+    context.write("a", "x");
+    let first = context.open();
+    everything(&first, "");
+    let file = context.path("memory");
+    fs::write(&file, first.stat_cache().encode().unwrap()).unwrap();
+    let second = context.with(StatCache::read_ahead(file));
+    assert!(!second.stat_cache().has_news());
+    assert_eq!(second.stat_cache().encode(), None);
+    assert!(!second.stat_cache().is_read());
+}
+
+#[test]
 fn damaged_bytes_are_an_empty_memory() {
     let context = Context::new();
     context.write("a", "x");
